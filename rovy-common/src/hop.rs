@@ -1,0 +1,244 @@
+//! The whole hop: authenticate, check replay, unmask, switch, mask, tag. One function for the XDP
+//! programs, the userspace switch and the tests; what differs is where the tables live.
+//!
+//! Order on receipt: index, expiry, tag, replay, unmask, switch. Order on sending: expiry, mask, tag.
+
+use crate::label::{Label, Next, Width};
+use crate::maps::{HopKeys, RxLink, TxLink, tx_flag};
+use crate::replay::{self, Words};
+use crate::siphash::{Key, Sip, sip128};
+use crate::wire::MessageType;
+use crate::{DropReason, UpReason, encap};
+
+/// Where the state of the links is kept.
+pub trait Tables {
+    /// A replay window.
+    type Window: Words;
+    /// Coarse monotonic clock in ns.
+    fn now_ns(&self) -> u64;
+    /// The link whose receiver index is `index`, as a whole.
+    fn rx(&self, index: u32) -> Option<&RxLink>;
+    /// The replay window beside [`Tables::rx`].
+    fn window(&self, index: u32) -> Option<&Self::Window>;
+    /// The link behind a slot.
+    fn tx(&self, slot: u16) -> Option<&TxLink>;
+    /// Draws the next value of a link's counter. `None` when there is no such counter.
+    fn draw(&self, counter: u32) -> Option<u64>;
+}
+
+/// The parts of a transit message that a hop reads, as little-endian words. `W` is 2, or 4 for a long label.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message<const W: usize> {
+    /// `type | flags | length | receiver_index`, then the counter.
+    pub head: [u64; 2],
+    /// The tag.
+    pub tag: u64,
+    /// The label block as it travels, masked.
+    pub label: [u64; W],
+    /// The first 16 bytes of the inner message.
+    pub inner: [u64; 2],
+}
+
+impl<const W: usize> Message<W> {
+    /// Bytes of the message from its first word, up to the inner message.
+    pub const HEAD: usize = 24 + 8 * W;
+
+    /// The receiver index.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(&self) -> u32 {
+        (self.head[0] >> 32) as u32
+    }
+
+    /// The length field.
+    #[inline(always)]
+    #[must_use]
+    pub const fn length(&self) -> u32 {
+        (self.head[0] >> 16) as u32 & 0xffff
+    }
+
+    /// Reads a message of at least [`Self::HEAD`]` + 16` bytes.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let word = |i: usize| Some(u64::from_le_bytes(*bytes.get(8 * i..)?.first_chunk()?));
+        let mut label = [0; W];
+        for (i, l) in label.iter_mut().enumerate() {
+            *l = word(3 + i)?;
+        }
+        Some(Self { head: [word(0)?, word(1)?], tag: word(2)?, label, inner: [word(3 + W)?, word(4 + W)?] })
+    }
+
+    /// Writes everything in front of the inner message. `None` when `bytes` is too short, and nothing was written.
+    pub fn write(&self, bytes: &mut [u8]) -> Option<()> {
+        let out = bytes.get_mut(..Self::HEAD)?;
+        let words = self.head.iter().chain([&self.tag]).chain(&self.label);
+        for (chunk, word) in out.chunks_exact_mut(8).zip(words) {
+            chunk.copy_from_slice(&word.to_le_bytes());
+        }
+        Some(())
+    }
+}
+
+/// What becomes of a transit message.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Verdict<T, const W: usize> {
+    /// The label ends here; the unmasked label tells the way back.
+    Here(Label<W>),
+    /// Send this over the link. Only what stands in front of the inner message has changed.
+    Forward(T, Message<W>),
+    /// Kernel only: the agent has to look at it. Nothing has changed.
+    Up(UpReason),
+    /// Drop it.
+    Drop(DropReason),
+}
+
+/// The mask of a label block for one counter value.
+#[inline(always)]
+#[must_use]
+pub fn mask<const W: usize>(key: &Key, counter: u64) -> [u64; W] {
+    let mut out = [0; W];
+    let first = sip128(key, &[counter]);
+    out[0] = first[0];
+    out[1] = first[1];
+    if W == 4 {
+        let second = sip128(key, &[counter, 1]);
+        out[2] = second[0];
+        out[3] = second[1];
+    }
+    out
+}
+
+#[inline(always)]
+fn xor<const W: usize>(mut a: [u64; W], b: &[u64; W]) -> [u64; W] {
+    let mut i = 0;
+    while i < W {
+        a[i] ^= b[i];
+        i += 1;
+    }
+    a
+}
+
+/// The tag over head, inner start and masked label, in this order: the label comes last so that the rest is
+/// hashed while the mask is computed.
+#[inline(always)]
+#[must_use]
+pub fn tag<const W: usize>(key: &Key, m: &Message<W>) -> u64 {
+    let mut s = Sip::new64(key).word(m.head[0]).word(m.head[1]).word(m.inner[0]).word(m.inner[1]);
+    let mut i = 0;
+    while i < W {
+        s = s.word(m.label[i]);
+        i += 1;
+    }
+    s.finish64()
+}
+
+/// Receiving half: expiry, tag, replay, unmask.
+///
+/// # Errors
+/// `Expired`, `BadTag`, `Replay`, `Limit` or `UnknownIndex`.
+#[inline(always)]
+pub fn open<T: Tables, const W: usize>(tables: &T, rx: &RxLink, m: &Message<W>) -> Result<Label<W>, DropReason> {
+    if tables.now_ns() >= rx.expires_ns {
+        return Err(DropReason::Expired);
+    }
+    if tag(&rx.keys.tag, m) != m.tag {
+        return Err(DropReason::BadTag);
+    }
+    let Some(window) = tables.window(m.index()) else {
+        return Err(DropReason::UnknownIndex);
+    };
+    replay::accept(window, m.head[1])?;
+    Ok(Label(xor(m.label, &mask(&rx.keys.mask, m.head[1]))))
+}
+
+/// Sending half: index, counter, mask, tag. `head0` gives type, flags and length.
+#[inline(always)]
+#[must_use]
+pub fn seal<const W: usize>(
+    keys: &HopKeys,
+    index: u32,
+    counter: u64,
+    head0: u64,
+    label: &Label<W>,
+    inner: [u64; 2],
+) -> Message<W> {
+    let mut m = Message {
+        head: [head0 & 0xffff_ffff | u64::from(index) << 32, counter],
+        tag: 0,
+        label: xor(label.0, &mask(&keys.mask, counter)),
+        inner,
+    };
+    m.tag = tag(&keys.tag, &m);
+    m
+}
+
+/// How the hop runs: in the kernel some packets go up that the agent forwards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// In an XDP program. `moved`: the frame did not come from where the link is known to be.
+    Kernel {
+        /// The frame's addresses differ from [`RxLink::source`].
+        moved: bool,
+    },
+    /// In the agent, which can send on any link.
+    Agent,
+}
+
+/// One hop of a transit message whose header [`crate::wire::check`] accepted.
+#[inline(always)]
+pub fn hop<'t, T: Tables, const W: usize>(
+    tables: &'t T,
+    width: Width,
+    place: Place,
+    rx: &RxLink,
+    m: &Message<W>,
+) -> Verdict<&'t TxLink, W> {
+    match step(tables, width, place, rx, m) {
+        Ok(v) => v,
+        Err(r) => Verdict::Drop(r),
+    }
+}
+
+#[inline(always)]
+fn step<'t, T: Tables, const W: usize>(
+    tables: &'t T,
+    width: Width,
+    place: Place,
+    rx: &RxLink,
+    m: &Message<W>,
+) -> Result<Verdict<&'t TxLink, W>, DropReason> {
+    let label = open(tables, rx, m)?;
+    if matches!(place, Place::Kernel { moved: true }) {
+        return Ok(Verdict::Up(UpReason::Moved));
+    }
+    let travels = MessageType::from_byte(m.inner[0] as u8).is_some_and(MessageType::travels);
+    if !travels {
+        return Err(DropReason::Malformed);
+    }
+    let slot = match label.next(width)? {
+        Next::Here => return Ok(Verdict::Here(label)),
+        Next::Slot(slot) => slot,
+    };
+    if rx.slot == 0 {
+        return Err(DropReason::NotAllowed);
+    }
+    let tx = tables.tx(slot).ok_or(DropReason::NoSlot)?;
+    if tx.neighbour == rx.neighbour {
+        return Err(DropReason::UTurn);
+    }
+    if tables.now_ns() >= tx.expires_ns {
+        return Err(DropReason::Expired);
+    }
+    if m.length() + encap::header_len(tx.kind) as u32 - encap::ETH as u32 > tx.mtu {
+        return Err(DropReason::TooBig);
+    }
+    if matches!(place, Place::Kernel { .. }) && tx.flags & tx_flag::REDIRECT == 0 {
+        return Ok(Verdict::Up(UpReason::EgressUnsupported));
+    }
+    let counter = tables.draw(tx.counter).ok_or(DropReason::EgressDown)?;
+    let label = label.advance(width, rx.slot as u16);
+    Ok(Verdict::Forward(tx, seal(&tx.keys, tx.index, counter, m.head[0], &label, m.inner)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+use super::*;
+use crate::maps::neighbour_id;
+use crate::replay::Window;
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::boxed::Box;
+use std::collections::BTreeMap;
+
+/// A node with links by slot. Link `s` has receiver index `100 + s` and keys derived from `s`.
+struct Node {
+    rx: BTreeMap<u32, (RxLink, Box<Window>)>,
+    tx: BTreeMap<u16, TxLink>,
+    counter: AtomicU64,
+}
+
+const fn keys(n: u64) -> HopKeys {
+    HopKeys { tag: [n, n + 1], mask: [n + 2, n + 3] }
+}
+
+fn node(slots: &[u16]) -> Node {
+    let mut n = Node { rx: BTreeMap::new(), tx: BTreeMap::new(), counter: AtomicU64::new(7) };
+    for s in slots {
+        let neighbour = neighbour_id(&[*s as u8; 32]);
+        let index = 100 + u32::from(*s);
+        let rx = RxLink {
+            expires_ns: 1_000,
+            neighbour,
+            keys: keys(u64::from(*s)),
+            index,
+            slot: u32::from(*s),
+            ..RxLink::default()
+        };
+        n.rx.insert(index, (rx, Box::new(Window::new())));
+        let tx = TxLink {
+            expires_ns: 1_000,
+            neighbour,
+            keys: keys(50 + u64::from(*s)),
+            index: 900 + u32::from(*s),
+            mtu: 1500,
+            kind: crate::maps::kind::ETHERNET,
+            flags: tx_flag::REDIRECT,
+            slot: u32::from(*s),
+            ..TxLink::default()
+        };
+        n.tx.insert(*s, tx);
+    }
+    n
+}
+
+impl Tables for Node {
+    type Window = Window;
+    fn now_ns(&self) -> u64 {
+        500
+    }
+    fn rx(&self, index: u32) -> Option<&RxLink> {
+        self.rx.get(&index).map(|r| &r.0)
+    }
+    fn window(&self, index: u32) -> Option<&Window> {
+        self.rx.get(&index).map(|r| &*r.1)
+    }
+    fn tx(&self, slot: u16) -> Option<&TxLink> {
+        self.tx.get(&slot)
+    }
+    fn draw(&self, _: u32) -> Option<u64> {
+        Some(self.counter.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+const INNER: [u64; 2] = [4 | 1 << 8 | 36 << 16, 77];
+const KERNEL: Place = Place::Kernel { moved: false };
+
+/// A message from the neighbour on `slot`, as that neighbour would send it.
+fn from(slot: u16, counter: u64, route: &[u8]) -> Message<2> {
+    let head0 = 6 | 1 << 8 | 100 << 16;
+    let label = Label::from_route(route).expect("fits");
+    seal(&keys(u64::from(slot)), 100 + u32::from(slot), counter, head0, &label, INNER)
+}
+
+fn run<'t>(n: &'t Node, m: &Message<2>) -> Verdict<&'t TxLink, 2> {
+    hop(n, Width::One, KERNEL, n.rx(m.index()).expect("known"), m)
+}
+
+#[test]
+fn a_packet_crosses_and_the_next_hop_can_open_it() {
+    let n = node(&[1, 2]);
+    let Verdict::Forward(tx, out) = run(&n, &from(1, 0, &[2, 9])) else { panic!("not forwarded") };
+    assert_eq!((tx.slot, out.index(), out.head[1], out.length()), (2, 902, 7, 100));
+    assert_eq!(out.inner, INNER);
+    assert_eq!(tag(&keys(52).tag, &out), out.tag);
+    let label = Label(xor(out.label, &mask(&keys(52).mask, 7)));
+    assert_eq!(
+        label,
+        Label::<2>::from_route(&[1, 9])
+            .map(|mut l| {
+                l.0[0] += 1;
+                l
+            })
+            .expect("fits")
+    );
+}
+
+#[test]
+fn every_flipped_bit_is_a_bad_tag() {
+    let n = node(&[1, 2]);
+    let good = from(1, 0, &[2]);
+    for bit in 0..64 {
+        let mut m = good;
+        m.tag ^= 1 << bit;
+        assert_eq!(run(&n, &m), Verdict::Drop(DropReason::BadTag), "tag bit {bit}");
+        for word in 0..2 {
+            let mut m = good;
+            m.label[word] ^= 1 << bit;
+            assert_eq!(run(&n, &m), Verdict::Drop(DropReason::BadTag));
+            let mut m = good;
+            m.inner[word] ^= 1 << bit;
+            assert_eq!(run(&n, &m), Verdict::Drop(DropReason::BadTag));
+        }
+    }
+    assert!(matches!(run(&n, &good), Verdict::Forward(..)));
+}
+
+#[test]
+fn a_counter_seen_before_is_a_replay() {
+    let n = node(&[1, 2]);
+    assert!(matches!(run(&n, &from(1, 5, &[2])), Verdict::Forward(..)));
+    assert_eq!(run(&n, &from(1, 5, &[2])), Verdict::Drop(DropReason::Replay));
+}
+
+#[test]
+fn each_reason() {
+    let n = node(&[1, 2]);
+    assert_eq!(run(&n, &from(1, 0, &[3])), Verdict::Drop(DropReason::NoSlot));
+    assert_eq!(run(&n, &from(1, 1, &[0])), Verdict::Drop(DropReason::NoSlot));
+    assert_eq!(run(&n, &from(1, 2, &[1])), Verdict::Drop(DropReason::UTurn));
+    assert_eq!(run(&n, &from(1, 3, &[])), Verdict::Here(Label([0; 2])));
+    let bad = seal(&keys(1), 101, 4, 6, &Label([0x01_02, 0]), INNER);
+    assert_eq!(run(&n, &bad), Verdict::Drop(DropReason::BadLabel));
+    for inner in [0, 5, 6, 8, 255] {
+        let label = Label::from_route(&[2]).expect("fits");
+        let m = seal(&keys(1), 101, 10 + inner, 6 | 100 << 16, &label, [inner, 0]);
+        assert_eq!(run(&n, &m), Verdict::Drop(DropReason::Malformed), "inner type {inner}");
+    }
+}
+
+#[test]
+fn limits_of_the_link() {
+    let mut n = node(&[1, 2]);
+    let big = seal(&keys(1), 101, 0, 6 | 1501 << 16, &Label::from_route(&[2]).expect("fits"), INNER);
+    assert_eq!(run(&n, &big), Verdict::Drop(DropReason::TooBig));
+    n.tx.get_mut(&2).expect("there").flags = 0;
+    assert_eq!(run(&n, &from(1, 1, &[2])), Verdict::Up(UpReason::EgressUnsupported));
+    let rx = n.rx[&101].0;
+    let m = from(1, 2, &[2]);
+    assert!(matches!(hop(&n, Width::One, Place::Agent, &rx, &m), Verdict::Forward(..)));
+    n.tx.get_mut(&2).expect("there").expires_ns = 500;
+    assert_eq!(run(&n, &from(1, 3, &[2])), Verdict::Drop(DropReason::Expired));
+    n.rx.get_mut(&101).expect("there").0.slot = 0;
+    assert_eq!(run(&n, &from(1, 4, &[2])), Verdict::Drop(DropReason::NotAllowed));
+    n.rx.get_mut(&101).expect("there").0.expires_ns = 500;
+    assert_eq!(run(&n, &from(1, 5, &[2])), Verdict::Drop(DropReason::Expired));
+}
+
+#[test]
+fn a_moved_source_goes_up_only_when_authentic() {
+    let n = node(&[1, 2]);
+    let moved = Place::Kernel { moved: true };
+    let rx = n.rx[&101].0;
+    let mut m = from(1, 0, &[2]);
+    assert_eq!(hop(&n, Width::One, moved, &rx, &m), Verdict::Up(UpReason::Moved));
+    m.tag ^= 1;
+    assert_eq!(hop(&n, Width::One, moved, &rx, &m), Verdict::Drop(DropReason::BadTag));
+}
+
+#[test]
+fn long_labels_cross_too() {
+    let n = node(&[1, 2]);
+    let route = [2; 30];
+    let label = Label::<4>::from_route(&route).expect("fits");
+    let m = seal(&keys(1), 101, 0, 6 | 0x11 << 8 | 100 << 16, &label, INNER);
+    let Verdict::Forward(_, out) = hop(&n, Width::One, KERNEL, n.rx(101).expect("known"), &m) else {
+        panic!("not forwarded")
+    };
+    let mut bytes = [0; 72];
+    out.write(&mut bytes).expect("fits");
+    bytes[56..64].copy_from_slice(&out.inner[0].to_le_bytes());
+    bytes[64..72].copy_from_slice(&out.inner[1].to_le_bytes());
+    assert_eq!(Message::<4>::read(&bytes), Some(out));
+    assert_eq!(xor(out.label, &mask(&keys(52).mask, 7))[0] & 0xff_ffff, 0x01_1e_01);
+}

@@ -1,0 +1,194 @@
+//! Values of the BPF maps, and of the agent's tables that mirror them.
+//!
+//! Fields named `*_be` hold bytes as they stand in a packet, loaded natively; the XDP programs run on
+//! little-endian machines only, others use the userspace switch. All padding is spelled out.
+
+use crate::replay::WORDS;
+use crate::siphash::Key;
+
+/// Version of these layouts, part of the pin path. Raise it with any change in this file or in
+/// [`crate::count`]: a map of another layout would be adopted silently.
+pub const LAYOUT: u32 = 1;
+
+/// The two keys of one direction of a link.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct HopKeys {
+    /// Key of the tag.
+    pub tag: Key,
+    /// Key of the label mask.
+    pub mask: Key,
+}
+
+impl core::fmt::Debug for HopKeys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("HopKeys(..)")
+    }
+}
+
+/// The kinds of underlay a link runs over.
+pub mod kind {
+    /// Raw Ethernet.
+    pub const ETHERNET: u32 = 1;
+    /// UDP over IPv4.
+    pub const UDP4: u32 = 2;
+    /// UDP over IPv6.
+    pub const UDP6: u32 = 3;
+}
+
+/// The addresses a frame of a link carries on arrival.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct Source {
+    /// Source and destination address: IPv4 both in the first word, IPv6 two words each; zero on Ethernet.
+    pub addrs_be: [u64; 4],
+    /// Destination then source MAC address; the source counts on Ethernet only.
+    pub macs: [u32; 3],
+    /// UDP source and destination port; zero on Ethernet.
+    pub ports_be: u32,
+    /// One of [`kind`]; 0 means the kernel does not know the source yet and hands everything up.
+    pub kind: u32,
+    /// Ingress interface; counts on Ethernet only.
+    pub ifindex: u32,
+}
+
+/// `RX`, array by the low bits of the receiver index: the receiving side of a link.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct RxLink {
+    /// Coarse monotonic clock in ns from which the keys no longer count.
+    pub expires_ns: u64,
+    /// The neighbour behind the link, see [`neighbour_id`].
+    pub neighbour: u64,
+    /// Keys of the neighbour's direction.
+    pub keys: HopKeys,
+    /// Where its frames come from.
+    pub source: Source,
+    /// The whole receiver index; 0 for an empty entry.
+    pub index: u32,
+    /// This node's slot for the link; 0 when the neighbour may not use this node for transit.
+    pub slot: u32,
+}
+
+/// Flags of [`TxLink`].
+pub mod tx_flag {
+    /// The egress device transmits redirected frames and the header template is complete.
+    pub const REDIRECT: u32 = 1;
+    /// UDP checksums may be zero on this link.
+    pub const ZERO_CHECKSUM: u32 = 2;
+}
+
+/// Bytes of the longest header template: Ethernet, IPv6, UDP.
+pub const HEADER: usize = 62;
+
+/// `TX`: the sending side of a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct TxLink {
+    /// Coarse monotonic clock in ns from which the keys no longer count.
+    pub expires_ns: u64,
+    /// The neighbour behind the link, see [`neighbour_id`].
+    pub neighbour: u64,
+    /// Keys of this node's direction.
+    pub keys: HopKeys,
+    /// The neighbour's receiver index.
+    pub index: u32,
+    /// Position of the link's counter in `COUNTERS`.
+    pub counter: u32,
+    /// Key of the egress device in `PORTS`.
+    pub port: u32,
+    /// Largest IP packet, or Ethernet payload, of the egress device in bytes.
+    pub mtu: u32,
+    /// Bits of [`tx_flag`].
+    pub flags: u32,
+    /// One of [`kind`].
+    pub kind: u32,
+    /// The slot this entry serves.
+    pub slot: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The frame's header with all length fields and the UDP checksum zero and the IPv4 checksum computed so.
+    pub header: [u8; HEADER],
+    /// Zero.
+    pub padding: [u8; 2],
+    /// The neighbour's public key: the next agent learns from it whose slot this is.
+    pub public_key: [u8; 32],
+}
+
+impl Default for TxLink {
+    fn default() -> Self {
+        Self {
+            expires_ns: 0,
+            neighbour: 0,
+            keys: HopKeys::default(),
+            index: 0,
+            counter: 0,
+            port: 0,
+            mtu: 0,
+            flags: 0,
+            kind: 0,
+            slot: 0,
+            reserved: 0,
+            header: [0; HEADER],
+            padding: [0; 2],
+            public_key: [0; 32],
+        }
+    }
+}
+
+/// A neighbour's number in the tables: the first eight bytes of its public key. Needs no registry and survives restarts.
+#[must_use]
+pub fn neighbour_id(public_key: &[u8; 32]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *public_key;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// `REPLAY`, array beside `RX`: the words of a [`crate::replay`] window.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ReplayWords(pub [u64; WORDS]);
+
+/// `CONFIG`, one entry.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct Config {
+    /// EtherType of raw Ethernet frames, as in the packet.
+    pub ethertype_be: u32,
+    /// Bytes of this node's slots, 1 or 2.
+    pub slot_width: u32,
+}
+
+/// `LOCALS`, hash: the addresses that are this node's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[repr(C)]
+pub struct LocalKey {
+    /// UDP: the IP address (IPv4 in the first four bytes, the rest zero). Ethernet: the MAC address in the first six.
+    pub addr: [u8; 16],
+    /// UDP: the port, as in the packet. Ethernet: the interface.
+    pub port_or_ifindex: u32,
+    /// One of [`kind`].
+    pub kind: u32,
+}
+
+/// `SLOT_STATS`, per-CPU array by slot.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct SlotStats {
+    /// Authentic packets received over the link.
+    pub rx_packets: u64,
+    /// Their bytes, from the transit header on.
+    pub rx_bytes: u64,
+    /// Packets switched out over the link.
+    pub tx_packets: u64,
+    /// Their bytes, from the transit header on.
+    pub tx_bytes: u64,
+}
+
+const _: () = assert!(size_of::<HopKeys>() == 32);
+const _: () = assert!(size_of::<Source>() == 56);
+const _: () = assert!(size_of::<RxLink>() == 112);
+const _: () = assert!(size_of::<TxLink>() == 176);
+const _: () = assert!(size_of::<ReplayWords>() == 2056);
+const _: () = assert!(size_of::<Config>() == 8);
+const _: () = assert!(size_of::<LocalKey>() == 24);
+const _: () = assert!(size_of::<SlotStats>() == 32);

@@ -1,0 +1,1 @@
+//! The XDP dataplane: the only place that knows aya.

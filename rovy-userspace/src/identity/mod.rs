@@ -1,0 +1,1 @@
+//! Keys and what follows from them: PeerID, address, keyfile.

@@ -1,0 +1,3 @@
+//! The `rovy` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Multiaddrs and routes as text.

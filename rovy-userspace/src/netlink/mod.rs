@@ -1,0 +1,1 @@
+//! What the kernel knows of interfaces, addresses and next hops.

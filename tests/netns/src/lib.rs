@@ -1,0 +1,1 @@
+//! Network namespaces with real devices and real agents.

@@ -1,0 +1,3 @@
+//! Setup, builds, demo, tests and benchmarks of rovy.
+
+fn main() {}
