@@ -71,13 +71,36 @@ pub fn bridge_port(ns: &Namespace, port: &str, option: &str) -> Result<()> {
     command::sh("bridge", &format!("-n {} link set dev {port} {option}", ns.name())).map(drop)
 }
 
-/// A dummy device, up.
+/// A veth pair inside one namespace, both up: an interface that leads nowhere, on every kernel.
 ///
 /// # Errors
 /// As [`command::run`].
-pub fn dummy(ns: &Namespace, name: &str) -> Result<()> {
-    ns.ip(&format!("link add {name} type dummy"))?;
+pub fn idle(ns: &Namespace, name: &str, peer: &str) -> Result<()> {
+    veth(ns, name, ns, peer, 1500)
+}
+
+/// A TUN device, up: an interface that is not Ethernet.
+///
+/// # Errors
+/// As [`command::run`].
+pub fn tun(ns: &Namespace, name: &str) -> Result<()> {
+    ns.ip(&format!("tuntap add {name} mode tun"))?;
     ns.ip(&format!("link set {name} up")).map(drop)
+}
+
+/// Drops what arrives at `interface` with this EtherType. The frames are redirected into `sink`, a device of the
+/// same namespace that leads nowhere: `mirred` is there on more kernels than `drop`.
+///
+/// # Errors
+/// As [`command::run`].
+pub fn drop_ethertype(ns: &Namespace, interface: &str, ethertype: u16, sink: &str) -> Result<()> {
+    let tc = |args: &str| command::sh("tc", &format!("-n {} {args}", ns.name()));
+    tc(&format!("qdisc replace dev {interface} clsact"))?;
+    tc(&format!(
+        "filter add dev {interface} ingress protocol 0x{ethertype:04x} u32 match u32 0 0 \
+         action mirred egress redirect dev {sink}"
+    ))
+    .map(drop)
 }
 
 /// Switches an offload on or off, as `ethtool -K <interface> <feature> on|off`.

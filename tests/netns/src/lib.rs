@@ -3,11 +3,11 @@
 //! What is built here is taken down on drop, in reverse order, and [`namespace::sweep`] removes what a killed
 //! process left behind. Nothing outside the namespaces is touched.
 
-//pub mod agent;
+pub mod agent;
 pub mod command;
 pub mod count;
 pub mod device;
-//pub mod line;
+pub mod line;
 pub mod namespace;
 pub mod ping;
 pub mod scratch;
@@ -15,6 +15,6 @@ pub mod skip;
 pub mod stream;
 pub mod wait;
 
-//pub use agent::{Agent, Config};
-//pub use line::{Line, Link, Mode};
+pub use agent::{Agent, Config};
+pub use line::{Line, Link, Mode};
 pub use namespace::Namespace;

@@ -63,7 +63,9 @@ fn devices_are_built_as_asked() {
     device::set_mac(&a, "to-b", "02:00:00:00:00:0a").unwrap();
     assert_eq!(device::mac(&a, "to-b").unwrap(), [2, 0, 0, 0, 0, 10]);
     device::offload(&a, "to-b", "gro", false).unwrap();
-    device::dummy(&b, "idle0").unwrap();
+    device::idle(&b, "idle0", "idle1").unwrap();
+    device::tun(&b, "tun9").unwrap();
+    device::drop_ethertype(&b, "to-a", 0x88b5, "idle1").unwrap();
     device::bridge(&b, "br0", &["to-a", "idle0"]).unwrap();
     device::bridge_port(&b, "to-a", "mcast_flood off").unwrap();
     assert!(b.ip("link show master br0").unwrap().contains("idle0"));
