@@ -53,8 +53,10 @@ impl Origin {
 pub struct LinkRx {
     /// This node's receiver index.
     pub index: u32,
-    /// This node's slot for the link; 0 when the neighbour gets no transit here.
+    /// This node's slot for the link.
     pub slot: u16,
+    /// Whether the neighbour may use this node for transit.
+    pub transit: bool,
     /// The neighbour.
     pub peer: PeerId,
     /// Keys of the neighbour's direction.

@@ -2,7 +2,8 @@
 
 use rovy_common::DropReason;
 use rovy_common::wire::{
-    HELLO_PAYLOAD, Header, Hello, MessageType, NOISE_PATTERN, NOISE_PROLOGUE, RESPONSE_NOISE, RESPONSE_PAYLOAD, Response,
+    HELLO_PAYLOAD, Header, Hello, MessageType, NOISE_PATTERN, NOISE_PROLOGUE, RESPONSE_NOISE, RESPONSE_PAYLOAD,
+    Response,
 };
 use snow::{Builder, HandshakeState};
 use zerocopy::IntoBytes;

@@ -29,7 +29,6 @@ const FRONT: usize = size_of::<Data>() + 4;
 
 pub(super) struct Session {
     pub(super) peer: PeerId,
-    pub(super) local: u32,
     pub(super) remote: u32,
     pub(super) initiator: bool,
     pub(super) created_ns: u64,
@@ -51,7 +50,6 @@ pub(super) struct Session {
 /// Who a session is between and how it runs.
 pub(super) struct Terms {
     pub(super) peer: PeerId,
-    pub(super) local: u32,
     pub(super) remote: u32,
     pub(super) initiator: bool,
     pub(super) path: Path,
@@ -60,10 +58,9 @@ pub(super) struct Terms {
 
 impl Session {
     pub(super) fn new(now_ns: u64, terms: Terms, keys: &TransportKeys) -> Option<Self> {
-        let Terms { peer, local, remote, initiator, path, suite } = terms;
+        let Terms { peer, remote, initiator, path, suite } = terms;
         Some(Self {
             peer,
-            local,
             remote,
             initiator,
             created_ns: now_ns,

@@ -104,12 +104,7 @@ impl Node {
     ///
     /// # Errors
     /// The reason to count; `NoRoute` when nobody with this address is known.
-    pub fn packet(
-        &mut self,
-        now: Now,
-        buf: &mut [u8],
-        packet: Range<usize>,
-    ) -> Result<Option<Outgoing>, DropReason> {
+    pub fn packet(&mut self, now: Now, buf: &mut [u8], packet: Range<usize>) -> Result<Option<Outgoing>, DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         let (source, destination) = addresses(bytes).ok_or(DropReason::Malformed)?;
         if source != self.address {
@@ -136,5 +131,15 @@ impl Node {
             self.start_handshake(now, id);
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+impl Node {
+    /// Sends any packet over the session with a peer, without the checks of [`Node::packet`].
+    pub(in crate::core) fn send_to(&mut self, now: Now, id: PeerId, packet: &[u8]) {
+        if let Some(index) = self.peers.get(&id).and_then(|p| p.current) {
+            self.send_data(now, index, codec::IPV6, packet);
+        }
     }
 }

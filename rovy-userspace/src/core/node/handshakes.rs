@@ -73,8 +73,7 @@ impl Node {
         };
         let offer = Offer { receive_mtu: self.config.receive_mtu, aes: self.config.aes };
         let rng = self.rng.fork();
-        let made =
-            handshake::initiate(rng, &self.config.secret, id.public_key(), &psk, index, &timestamp, &offer);
+        let made = handshake::initiate(rng, &self.config.secret, id.public_key(), &psk, index, &timestamp, &offer);
         let Ok((initiation, hello)) = made else {
             self.indices.release(index);
             return;
@@ -154,15 +153,14 @@ impl Node {
             return Err(DropReason::Limit);
         }
         let timestamp = incoming.timestamp;
-        let suite =
-            if self.config.aes && incoming.offer.aes { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
+        let suite = if self.config.aes && incoming.offer.aes { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
         let choice = Choice { suite, receive_mtu: self.config.receive_mtu, observed: observed(origin) };
         let index = self.indices.take(&mut self.rng).ok_or(DropReason::Limit)?;
         let psk = self.peers.get(&id).map_or(self.config.psk, |p| p.psk);
         let remote = hello.sender_index.get();
         let made = handshake::respond(incoming, &psk, index, remote, &choice).and_then(|(keys, response)| {
             let path = origin.back();
-            let terms = Terms { peer: id, local: index, remote, initiator: false, path, suite };
+            let terms = Terms { peer: id, remote, initiator: false, path, suite };
             let session = Session::new(now.mono_ns, terms, &keys).ok_or(DropReason::BadHandshake)?;
             Ok((session, response))
         });
@@ -204,8 +202,7 @@ impl Node {
         peer.tries = 0;
         peer.received_ns = Some(now.mono_ns);
         let remote = response.sender_index.get();
-        let terms =
-            Terms { peer: id, local: index, remote, initiator: true, path: origin.back(), suite: choice.suite };
+        let terms = Terms { peer: id, remote, initiator: true, path: origin.back(), suite: choice.suite };
         let session = Session::new(now.mono_ns, terms, &keys).ok_or(DropReason::BadHandshake)?;
         if let Some(seen) = choice.observed {
             tracing::debug!(peer = %id, %seen, "the peer sees this node's hello come from there");

@@ -264,8 +264,8 @@ impl Node {
         let Some(session) = self.session(index) else { return };
         let Path::Direct(endpoint) = session.path else { return };
         let (peer, keys, expires_ns) = (session.peer, session.hop.1, session.expires_ns());
-        let slot = self.slots.take(peer).filter(|_| transit).unwrap_or(0);
-        self.actions.push_back(Action::Receive(LinkRx { index, slot, peer, keys, expires_ns, endpoint }));
+        let Some(slot) = self.slots.take(peer) else { return };
+        self.actions.push_back(Action::Receive(LinkRx { index, slot, transit, peer, keys, expires_ns, endpoint }));
     }
 
     /// Tells the tables about the sending side of a direct session.

@@ -1,9 +1,9 @@
 //! What status commands may see.
 
 use super::{Node, Path};
+use crate::core::action::Hops;
 use crate::core::peer::{PeerState, PeerView, RouteSource, RouteView};
 use crate::core::session::Session;
-use crate::core::action::Hops;
 use crate::identity::PeerId;
 
 impl Node {
