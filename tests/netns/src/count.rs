@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn the_columns_of_a_device_are_told_apart() {
-        let text = "Inter-|   Receive  |  Transmit\n face |bytes packets errs\n    lo:  1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n";
+        let text =
+            "Inter-|   Receive  |  Transmit\n face |bytes packets errs\n    lo:  1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n";
         let expected = Traffic { rx_packets: 2, rx_bytes: 1, tx_packets: 4, tx_bytes: 3 };
         assert_eq!(parse(text, "lo"), Some(expected));
         assert_eq!(parse(text, "eth0"), None);

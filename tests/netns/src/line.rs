@@ -14,11 +14,12 @@
 //! a and b know r only; r knows both. Each end has a route to the other by hand: its own slot for r, then r's slot
 //! for the other end.
 
-use crate::agent::{DEADLINE, Peer};
+use crate::agent::{DEADLINE, Peer, binary};
 use crate::{Agent, Config, Namespace, device, ping, wait};
 use anyhow::Result;
 use rovy_userspace::identity::PeerId;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 /// The kind of underlay all links of the line run over.
@@ -83,8 +84,9 @@ impl Mode {
         self != Self::Userspace
     }
 
-    /// The value of `xdp.mode`.
-    pub(crate) fn config(self) -> &'static str {
+    /// The value of `xdp.mode`, and what `rovy listener list` shows.
+    #[must_use]
+    pub fn xdp(self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Generic => "generic",
@@ -129,14 +131,14 @@ impl Line {
     /// # Errors
     /// When something cannot be made.
     pub fn new(link: Link, mode: Mode) -> Result<Self> {
-        Self::with_modes(link, mode, mode, mode)
+        Self::with_binary(&binary()?, link, [mode; 3])
     }
 
-    /// As [`Line::new`], with a mode for each of a, r and b.
+    /// As [`Line::new`], with the agents' binary at `path` and a mode for each of a, r and b.
     ///
     /// # Errors
     /// When something cannot be made.
-    pub fn with_modes(link: Link, a_mode: Mode, r_mode: Mode, b_mode: Mode) -> Result<Self> {
+    pub fn with_binary(path: &Path, link: Link, [a_mode, r_mode, b_mode]: [Mode; 3]) -> Result<Self> {
         let (ns_a, ns_r, ns_b) = (Namespace::new("a")?, Namespace::new("r")?, Namespace::new("b")?);
         device::veth(&ns_a, "to-r", &ns_r, "to-a", 1500)?;
         device::veth(&ns_b, "to-r", &ns_r, "to-b", 1500)?;
@@ -146,7 +148,8 @@ impl Line {
             device::address(ns, interface, &format!("10.77.{net}.{host}/24"))?;
             device::address(ns, interface, &format!("fd77:{net}::{host}/64"))?;
         }
-        let (a, r, b) = (Agent::new(&ns_a, "a")?, Agent::new(&ns_r, "r")?, Agent::new(&ns_b, "b")?);
+        let agent = |ns, name| Agent::with_binary(path, ns, name);
+        let (a, r, b) = (agent(&ns_a, "a")?, agent(&ns_r, "r")?, agent(&ns_b, "b")?);
         let peer = |id: PeerId, address: Option<String>| Peer { id, addresses: address.into_iter().collect() };
         let end = |net, mode| Config {
             listen: vec![link.listen(net, 1, "to-r")],

@@ -108,13 +108,10 @@ impl Ping {
         Summary::of(self.shared.echoes().get(from..to).unwrap_or_default())
     }
 
-    /// What became of the requests since `from` that are older than `age`: younger ones may still be answered.
+    /// The number of the first request that is not older than `age`: the end of a stretch whose answers are in.
     #[must_use]
-    pub fn settled(&self, from: usize, age: Duration) -> Summary {
-        let echoes = self.shared.echoes();
-        let all = echoes.get(from..).unwrap_or_default();
-        let old = all.iter().take_while(|e| e.sent.elapsed() > age).count();
-        Summary::of(all.get(..old).unwrap_or_default())
+    pub fn settled_mark(&self, age: Duration) -> usize {
+        self.shared.echoes().iter().take_while(|e| e.sent.elapsed() > age).count()
     }
 
     /// Stops sending, waits up to `grace` for late answers, and returns what became of all requests.

@@ -30,3 +30,14 @@ pub fn root(test: &str) -> bool {
     }
     true
 }
+
+/// Ends the test that calls it, with [`skip`], unless it runs as root. The test returns a `Result`.
+#[macro_export]
+macro_rules! root_only {
+    () => {{
+        fn here() {}
+        if !$crate::skip::root(std::any::type_name_of_val(&here).trim_end_matches("::here")) {
+            return Ok(());
+        }
+    }};
+}

@@ -35,8 +35,7 @@ impl Stream {
     /// When the address cannot be bound or the connection is not established within ten seconds.
     pub fn start(sender: &Namespace, receiver: &Namespace, to: Ipv6Addr, port: u16) -> Result<Self> {
         let at = SocketAddr::from((to, port));
-        let listener =
-            receiver.enter(|| TcpListener::bind(at))?.with_context(|| format!("cannot listen on {at}"))?;
+        let listener = receiver.enter(|| TcpListener::bind(at))?.with_context(|| format!("cannot listen on {at}"))?;
         let out = sender
             .enter(|| TcpStream::connect_timeout(&at, Duration::from_secs(10)))?
             .with_context(|| format!("cannot connect to {at} from {}", sender.name()))?;

@@ -30,7 +30,7 @@ impl Config {
         let mut text = format!(
             "[listen]\naddresses = {:?}\nxdp.mode = {:?}\nxdp.interfaces = {:?}\n\n[fc00]\nenabled = {}\n",
             self.listen,
-            self.mode.config(),
+            self.mode.xdp(),
             self.xdp_interfaces,
             self.tun.is_some()
         );

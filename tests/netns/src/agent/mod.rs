@@ -9,7 +9,7 @@ pub use config::{Config, Peer};
 use crate::scratch::Scratch;
 use crate::{Namespace, command, wait};
 use anyhow::{Context as _, Result, bail};
-use rovy_userspace::api::types::{Info, Peer as PeerInfo, PeerState, Stats};
+use rovy_userspace::api::{Info, Peer as PeerInfo, PeerState, Stats};
 use rovy_userspace::identity::PeerId;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
@@ -40,7 +40,15 @@ impl Agent {
     /// # Errors
     /// When there is no binary (see [`binary`]) or it makes no key.
     pub fn new(ns: &Namespace, name: &str) -> Result<Self> {
-        let (binary, dir) = (binary()?, Scratch::new(name)?);
+        Self::with_binary(&binary()?, ns, name)
+    }
+
+    /// As [`Agent::new`], with the binary at `path`.
+    ///
+    /// # Errors
+    /// When it makes no key.
+    pub fn with_binary(path: &Path, ns: &Namespace, name: &str) -> Result<Self> {
+        let (binary, dir) = (path.to_path_buf(), Scratch::new(name)?);
         let keyfile = dir.path().join("keyfile.toml");
         command::run(Command::new(&binary).args(["key", "new"]).arg(&keyfile))?;
         let inspected = command::run(Command::new(&binary).args(["--json", "key", "inspect"]).arg(&keyfile))?;
@@ -220,6 +228,14 @@ impl Agent {
             Ok(peer.and_then(|p| p.slot_text))
         });
         slot.map_err(|e| self.explain(e))
+    }
+
+    /// Whether `peer` is a connected neighbour.
+    ///
+    /// # Errors
+    /// As [`Agent::json`].
+    pub fn connected(&self, peer: PeerId) -> Result<bool> {
+        Ok(self.peers()?.iter().any(|p| p.peer_id == peer && p.direct && p.state == PeerState::Connected))
     }
 
     /// Where the agent's output goes.
