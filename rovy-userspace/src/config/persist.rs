@@ -1,0 +1,1 @@
+//! Changes to the configuration file that keep its comments. The old file stays whole when anything fails.

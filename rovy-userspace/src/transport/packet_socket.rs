@@ -1,0 +1,1 @@
+//! System calls of packet sockets, the only unsafe code of the transports.
