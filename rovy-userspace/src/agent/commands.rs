@@ -136,13 +136,14 @@ impl Control {
             Failure::new(kind, e.to_string())
         })?;
         listeners::start(&self.engine, address.clone(), socket);
-        let mut e = self.engine.borrow_mut();
-        e.links.interfaces = interfaces;
-        if let Some(interface) = interface {
-            e.kernel.attach(interface.index, &interface.name);
+        {
+            let mut e = self.engine.borrow_mut();
+            e.links.interfaces = interfaces;
+            if let Some(interface) = interface {
+                e.kernel.attach(interface.index, &interface.name);
+            }
+            e.touch();
         }
-        e.touch();
-        drop(e);
         self.redial().await;
         Ok(())
     }

@@ -130,8 +130,8 @@ impl Engine {
     }
 
     /// An IPv6 packet from the TUN, at `packet` of a buffer with room around it.
-    pub(super) fn from_tun(&mut self, buf: &mut [u8], packet: Range<usize>) {
-        if let Err(reason) = self.take_from_tun(buf, packet.clone()) {
+    pub(super) fn take_packet(&mut self, buf: &mut [u8], packet: Range<usize>) {
+        if let Err(reason) = self.seal_packet(buf, packet.clone()) {
             self.tables.count(Counter::Drop(reason));
             if reason == DropReason::NoRoute
                 && let Some(bytes) = buf.get(packet)
@@ -141,7 +141,7 @@ impl Engine {
         }
     }
 
-    fn take_from_tun(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<(), DropReason> {
+    fn seal_packet(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<(), DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         packet::check(bytes).map_err(packet::Insane::reason)?;
         let sealed = self.node.packet(clock::now(), buf, packet);

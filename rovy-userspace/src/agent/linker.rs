@@ -9,7 +9,7 @@ use rovy_common::maps::{RxLink, Source, TxLink, neighbour_id, rx_flag, tx_flag};
 
 use super::engine::Shared;
 use crate::core::{Action, LinkRx, LinkTx};
-use crate::dataplane::{Counters, Dataplane, Wire};
+use crate::dataplane::{Dataplane, Wire};
 use crate::netlink::{Interface, Netlink};
 use crate::transport::Endpoint;
 

@@ -145,7 +145,7 @@ fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<Eng
 }
 
 async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>) -> anyhow::Result<()> {
-    let Options { secret, config, paths, xdp, ifname, fc00 } = options;
+    let Options { secret, config, paths, xdp, ifname, fc00, ready } = options;
     let netlink = Netlink::new().context("cannot talk to the kernel over netlink")?;
     let mut engine = open(secret, &config, xdp.unwrap_or(config.listen.xdp.mode))?;
     engine.links.interfaces = netlink.interfaces().await?;
@@ -168,7 +168,7 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     tokio::task::spawn_local(tasks::probe(control.clone()));
     tokio::task::spawn_local(tasks::commands(control.clone(), commands));
     start(&control, fc00).await;
-    print!("{}", views::greeting(&control));
+    ready(&views::info(&control), &views::listeners(&control), &views::fc00(&control));
     tasks::until_stopped(stopping, &control).await
 }
 

@@ -97,7 +97,7 @@ async fn read(engine: &Shared, tun: &Tun, mtu: u16) -> io::Error {
         let mut e = engine.borrow_mut();
         loop {
             e.host.packets[1] += 1;
-            e.from_tun(&mut buf, HEADROOM..HEADROOM + n);
+            e.take_packet(&mut buf, HEADROOM..HEADROOM + n);
             left -= 1;
             if left == 0 {
                 break;

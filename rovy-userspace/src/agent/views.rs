@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use rovy_common::{Counter, DropReason, UpReason};
 
 use super::commands::Control;
-use super::listeners::{self, Listener, Socket, endpoint_string, endpoint_text};
+use super::listeners::{Listener, Socket, endpoint_string, endpoint_text};
 use super::{clock, kernel};
 use crate::api::{self, Failure, FailureKind};
 use crate::core::{self, Path};
@@ -224,29 +224,3 @@ pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
     }
     Ok(stats)
 }
-
-/// Lines for people who started the agent in the foreground.
-pub(super) fn greeting(control: &Control) -> String {
-    let info = info(control);
-    let mut out = format!("rovy {} is running\n  PeerID   {}\n  address  {}\n", info.version, info.peer_id, info.address);
-    for l in listeners(control) {
-        let at = if l.effective.is_empty() { String::new() } else { format!("  ({})", l.effective.join(" ")) };
-        out += &format!("  listens  {}{at}\n", l.address);
-    }
-    out += &format!("  XDP      {}\n", info.xdp);
-    let host = fc00(control);
-    match (host.ifname, host.why) {
-        (Some(name), _) => out += &format!("  fc00     {name}\n"),
-        (None, Some(why)) => out += &format!("  fc00     off: {why}\n"),
-        (None, None) => out += "  fc00     off\n",
-    }
-    let ethernet = listeners(control).iter().any(|l| l.kind == "eth");
-    let peers = info.peers_connected + info.peers > 0;
-    out += match (ethernet, peers) {
-        (_, true) => "next: rovy peer list\n",
-        (true, false) => "next: rovy peer connect /ethif/IF/rovy/<PeerID>\n",
-        (false, false) => "next: rovy listener start /ethif/IF   or   rovy peer connect /ip4/ADDRESS/udp/1312/rovy/<PeerID>\n",
-    };
-    out
-}
-
