@@ -100,7 +100,7 @@ pub fn unreachable(packet: &[u8], code: Unreachable, from: Ipv6Addr) -> Option<V
 }
 
 /// The ICMPv6 error that says a packet is larger than `mtu` bytes, raised to [`MIN_MTU`] because hosts ignore less.
-/// `None` as in [`unreachable`], but multicast is answered.
+/// `None` as in [`unreachable()`], but multicast is answered.
 #[must_use]
 pub fn too_big(packet: &[u8], mtu: u32, from: Ipv6Addr) -> Option<Vec<u8>> {
     answer(packet, Icmpv6Types::PacketTooBig, 0, mtu.max(MIN_MTU), from)

@@ -262,3 +262,36 @@ pub fn check_ethernet_listener<'a>(interfaces: &'a [Interface], name: &str) -> R
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port_of(kind: &str) -> Interface {
+        let master = Master { index: 1, name: "m0".to_owned(), kind: kind.to_owned() };
+        Interface {
+            index: 2,
+            name: "p0".to_owned(),
+            mac: Some([2; 6]),
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            ethernet: true,
+            master: Some(master),
+            kind: None,
+            addrs: Vec::new(),
+            wireless: false,
+            xdp: None,
+        }
+    }
+
+    #[test]
+    fn every_master_but_a_vrf_takes_the_frames() {
+        for kind in ["bridge", "bond", "team", "openvswitch", ""] {
+            let all = [port_of(kind)];
+            assert!(matches!(check_ethernet_listener(&all, "p0"), Err(ListenerProblem::Enslaved { .. })), "{kind}");
+        }
+        let all = [port_of("vrf")];
+        assert_eq!(check_ethernet_listener(&all, "p0"), Ok(&all[0]));
+    }
+}

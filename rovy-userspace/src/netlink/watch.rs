@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
+use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkBuffer, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
-use rtnetlink::MulticastGroup;
 use tokio::sync::mpsc;
 
 use super::NetlinkError;
@@ -74,7 +74,10 @@ async fn run(socket: TokioSocket, sender: mpsc::Sender<Change>) -> Result<(), Ne
             // Only the kernel may speak here.
             Ok((_, from)) if from.port_number() != 0 => continue,
             Ok((datagram, _)) => changes(&datagram),
-            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => vec![Change::Overrun],
+            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+                drain(&socket);
+                vec![Change::Overrun]
+            }
             Err(e) => return Err(e.into()),
         };
         for change in changes {
@@ -82,6 +85,17 @@ async fn run(socket: TokioSocket, sender: mpsc::Sender<Change>) -> Result<(), Ne
             if sender.send(change).await.is_err() {
                 return Ok(());
             }
+        }
+    }
+}
+
+/// Until its queue was empty once the kernel drops notices without telling again, so [`Change::Overrun`] must come after.
+fn drain(socket: &TokioSocket) {
+    for _ in 0..100_000 {
+        match socket.socket_ref().recv_from_full() {
+            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {}
+            Ok(_) => {}
+            Err(_) => return,
         }
     }
 }

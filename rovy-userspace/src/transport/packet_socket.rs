@@ -82,10 +82,10 @@ fn link_address(address: &SocketAddrAny) -> Option<LinkAddress> {
     // SAFETY: `SocketAddrAny` keeps `addr_len` initialised bytes at `as_ptr` for as long as it lives.
     let bytes = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.addr_len() as usize) };
     let ifindex = i32::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
-    let audience = match bytes.get(10)? {
-        &libc::PACKET_HOST => Audience::Us,
-        &libc::PACKET_BROADCAST => Audience::Broadcast,
-        &libc::PACKET_MULTICAST => Audience::Multicast,
+    let audience = match *bytes.get(10)? {
+        libc::PACKET_HOST => Audience::Us,
+        libc::PACKET_BROADCAST => Audience::Broadcast,
+        libc::PACKET_MULTICAST => Audience::Multicast,
         _ => Audience::Others,
     };
     Some(LinkAddress { ifindex, audience })
