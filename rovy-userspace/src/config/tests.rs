@@ -177,3 +177,20 @@ proptest! {
         let _ = parse(&text);
     }
 }
+
+#[test]
+fn the_manual_lists_every_key() {
+    let manual = include_str!("../../../docs/operations.md");
+    let mut section = String::new();
+    let mut keys = 0;
+    for line in DEFAULT_FILE.lines().map(|l| l.trim_start_matches("# ")) {
+        if let Some(header) = line.strip_prefix('[') {
+            section = header.replace("[peer]]", "peer[]").trim_end_matches(']').to_owned();
+            section = if section == "peer[" { "peer[]".into() } else { section };
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|(k, _)| !k.contains(' ')) {
+            assert!(manual.contains(&format!("| `{section}.{key}` |")), "{section}.{key} is not in the manual");
+            keys += 1;
+        }
+    }
+    assert_eq!(keys, manual.lines().filter(|l| l.starts_with("| `") && l.matches(" | ").count() == 2).count());
+}
