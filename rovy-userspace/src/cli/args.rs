@@ -5,7 +5,7 @@ use crate::multiaddr::{Multiaddr, Route};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-const EXIT_CODES: &str = "Exit codes: 0 ok, 1 negative answer, 2 usage, 3 agent unreachable, 4 permission\n";
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 negative answer, 2 usage, 3 agent unreachable, 4 permission";
 
 /// A global encrypted network for Linux routers and servers.
 ///
