@@ -211,7 +211,7 @@ impl Control {
         let udp = |remote: SocketAddr| Endpoint::Udp { remote, local: None };
         match address {
             Multiaddr::Udp { addr, .. } => {
-                if self.engine.borrow().listeners.port_to(addr) == 0 {
+                if self.engine.borrow().listeners.from(addr, None).is_none() {
                     let family = if addr.is_ipv4() { "/ip4/0.0.0.0/udp/1312" } else { "/ip6/::/udp/1312" };
                     let message = format!("no listener can send to {address}");
                     let next = format!("rovy listener start {family}");

@@ -93,7 +93,8 @@ impl Linker {
                 Ok(Wire::ethernet(ifindex, Macs { dst: mac, src: socket.mac() }, mtu, self.ethertype))
             }
             Endpoint::Udp { remote, local } => {
-                let port = self.engine.borrow().listeners.port_to(&remote);
+                let from = self.engine.borrow().listeners.from(&remote, local);
+                let (local, port) = from.ok_or("no listener that could send to it")?;
                 let scope = match remote {
                     std::net::SocketAddr::V6(a) if a.scope_id() != 0 => Some(a.scope_id()),
                     _ => None,

@@ -1,7 +1,7 @@
 //! The sockets this node listens on, and the tasks that read them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use tokio::task::JoinHandle;
@@ -59,9 +59,22 @@ impl Listeners {
         Some(self.all.remove(at))
     }
 
-    fn udp(&self, v6: bool) -> Option<&Rc<UdpSocket>> {
-        self.all.iter().find_map(|l| match &l.socket {
-            Some(Socket::Udp(s)) if s.local_addr().is_ipv6() == v6 => Some(s),
+    /// The socket to reach `remote` from: the one bound to `local`, or to the address the host would send from, or to all.
+    fn udp(&self, remote: &SocketAddr, local: Option<IpAddr>) -> Option<&Rc<UdpSocket>> {
+        let family = |s: &Rc<UdpSocket>| s.local_addr().is_ipv6() == remote.is_ipv6();
+        let sockets: Vec<_> = self.udp_sockets().filter(|s| family(s)).collect();
+        if let [only] = sockets[..] {
+            return Some(only);
+        }
+        let any = sockets.iter().find(|s| s.local_addr().ip().is_unspecified());
+        let source = local.or_else(|| if any.is_some() { None } else { source_towards(remote) });
+        let exact = sockets.iter().find(|s| Some(s.local_addr().ip()) == source);
+        exact.or(any).or(sockets.first()).copied()
+    }
+
+    fn udp_sockets(&self) -> impl Iterator<Item = &Rc<UdpSocket>> {
+        self.all.iter().filter_map(|l| match &l.socket {
+            Some(Socket::Udp(s)) => Some(s),
             _ => None,
         })
     }
@@ -84,15 +97,15 @@ impl Listeners {
 
     /// Addresses of the UDP listeners.
     pub(super) fn udp_addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.all.iter().filter_map(|l| match &l.socket {
-            Some(Socket::Udp(s)) => Some(s.local_addr()),
-            _ => None,
-        })
+        self.udp_sockets().map(|s| s.local_addr())
     }
 
-    /// The port that messages to an endpoint leave from; 0 when no listener can reach it.
-    pub(super) fn port_to(&self, remote: &SocketAddr) -> u16 {
-        self.udp(remote.is_ipv6()).map_or(0, |s| s.local_addr().port())
+    /// The address that messages to an endpoint leave from, if it is certain, and the port; `None` when no listener can
+    /// reach it.
+    pub(super) fn from(&self, remote: &SocketAddr, local: Option<IpAddr>) -> Option<(Option<IpAddr>, u16)> {
+        let bound = self.udp(remote, local)?.local_addr();
+        let ip = if bound.ip().is_unspecified() { local } else { Some(bound.ip()) };
+        Some((ip, bound.port()))
     }
 
     /// Sends one message.
@@ -100,7 +113,7 @@ impl Listeners {
         let none = || io::Error::from_raw_os_error(libc::ENETDOWN);
         match to {
             Endpoint::Udp { remote, local } => {
-                self.udp(remote.is_ipv6()).ok_or_else(none)?.send(*remote, *local, message)
+                self.udp(remote, *local).ok_or_else(none)?.send(*remote, *local, message)
             }
             Endpoint::Ethernet { ifindex, mac } => {
                 let socket = self.ethernet(*ifindex).ok_or_else(none)?;
@@ -111,6 +124,14 @@ impl Listeners {
             }
         }
     }
+}
+
+/// The address this host would send to `remote` from. Connecting a UDP socket looks it up and sends nothing.
+fn source_towards(remote: &SocketAddr) -> Option<IpAddr> {
+    let any: SocketAddr = if remote.is_ipv6() { ([0; 16], 0).into() } else { ([0; 4], 0).into() };
+    let probe = std::net::UdpSocket::bind(any).ok()?;
+    probe.connect(remote).ok()?;
+    probe.local_addr().ok().map(|a| a.ip())
 }
 
 /// Opens the socket of a listener. `interface` is needed for Ethernet.

@@ -99,6 +99,8 @@ impl Server {
                 }
             }
         }
+        // Who comes now finds no agent, rather than one that does not answer.
+        drop(self);
         let all = async { while connections.join_next().await.is_some() {} };
         if timeout(FAREWELL, all).await.is_err() {
             tracing::debug!("clients of the control socket were cut off");

@@ -218,3 +218,6 @@ fn link_table(links: &[LinkStats]) -> String {
         .collect();
     table(["SLOT", "NEIGHBOUR", "ENDPOINT", "IN", "OUT", "SENT BY"], &rows)
 }
+
+#[cfg(test)]
+mod tests;

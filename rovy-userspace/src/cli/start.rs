@@ -9,7 +9,7 @@ use crate::identity::SecretKey;
 use crate::identity::keyfile;
 use std::path::{Path, PathBuf};
 
-pub(super) fn start(args: Box<Start>, socket: Option<PathBuf>) -> Outcome {
+pub(super) fn start(args: Start, socket: Option<PathBuf>) -> Outcome {
     let mut paths = Paths::new(&User::current(), args.directory.as_deref());
     if let Some(config) = args.config {
         paths.config = config;

@@ -177,3 +177,21 @@ proptest! {
         let _ = parse(&text);
     }
 }
+
+#[test]
+fn the_manual_lists_every_key() {
+    let manual = include_str!("../../../docs/operations.md").split("## Configuration").nth(1).unwrap();
+    let manual = manual.split("\n## ").next().unwrap();
+    let (mut section, mut keys) = (String::new(), 0);
+    for line in DEFAULT_FILE.lines().map(|l| l.trim_start_matches("# ")) {
+        if line == "[[peer]]" {
+            section = "peer[]".into();
+        } else if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            section = name.into();
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|(k, _)| !k.contains(' ')) {
+            assert!(manual.contains(&format!("| `{section}.{key}` |")), "{section}.{key} is not in the manual");
+            keys += 1;
+        }
+    }
+    assert_eq!(keys, manual.matches("\n| `").count(), "the manual knows keys that the default file does not");
+}
