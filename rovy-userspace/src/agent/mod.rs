@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::api::Server;
-use crate::config::{Config, Transit, XdpMode};
+use crate::config::{Config, PeerTransit, Transit, XdpMode};
 use crate::core::{Node, NodeConfig};
 use crate::dataplane::xdp::Params;
 use crate::dataplane::{Counters, Tables};
@@ -167,6 +167,11 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     tokio::task::spawn_local(tasks::watch(engine.clone()));
     tokio::task::spawn_local(tasks::probe(control.clone()));
     tokio::task::spawn_local(tasks::commands(control.clone(), commands));
+    for peer in &control.config.peers {
+        if let Some(transit) = peer.transit {
+            engine.borrow_mut().node.set_transit(peer.id, transit == PeerTransit::Kernel);
+        }
+    }
     start(&control, fc00).await;
     ready(&views::info(&control), &views::listeners(&control), &views::fc00(&control));
     tasks::until_stopped(stopping, &control).await
