@@ -152,7 +152,7 @@ impl Linker {
             // Every key has a counter of its own, beginning at zero. The one before last is out of use by now.
             _ => {
                 let in_use = e.tables.transmit(link.slot).map(|(tx, _)| tx.counter);
-                let in_use = in_use.or_else(|| e.kernel.xdp_ref().and_then(|x| x.transmit_counter(link.slot)));
+                let in_use = in_use.or_else(|| e.kernel.left_counter(link.slot));
                 let counter = u32::from(link.slot) * 2 + in_use.map_or(0, |c| (c + 1) & 1);
                 e.tables.counters().reset(counter);
                 counter

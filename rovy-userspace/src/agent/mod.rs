@@ -130,8 +130,7 @@ fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<Eng
     }
     let now = clock::mono_ns();
     if let Some(xdp) = kernel.xdp() {
-        for position in 0..sessions {
-            let Ok(Some(rx)) = xdp.receiving_at(position) else { continue };
+        for rx in &adopted.receivers {
             if rx.expires_ns <= now || !node.restore_index(rx.index, rx.expires_ns) {
                 xdp.clear_rx(rx.index).context("cannot clear a link of a former agent")?;
             }

@@ -26,6 +26,15 @@ pub trait Counters: Send + Sync {
     fn reset(&self, i: u32);
 }
 
+impl Counters for super::xdp::Counters {
+    fn draw(&self, i: u32) -> Option<u64> {
+        Self::draw(self, i)
+    }
+    fn reset(&self, i: u32) {
+        Self::reset(self, i);
+    }
+}
+
 /// Counters of a node whose kernel takes no part.
 struct Own(Box<[AtomicU64]>);
 
