@@ -167,7 +167,7 @@ pub struct Config {
 }
 
 /// `LOCALS`, hash: the addresses that are this node's.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 #[repr(C)]
 pub struct LocalKey {
     /// UDP: the IP address (IPv4 in the first four bytes, the rest zero). Ethernet: the MAC address in the first six.

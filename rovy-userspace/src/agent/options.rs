@@ -1,3 +1,4 @@
+use crate::api::{Fc00Status, Info, Listener};
 use crate::config::{Config, Paths, XdpMode};
 use crate::identity::SecretKey;
 
@@ -16,4 +17,6 @@ pub struct Options {
     pub ifname: Option<String>,
     /// Whether to make the TUN device at start, if the configuration wants it too.
     pub fc00: bool,
+    /// Called once, when the listeners and the control socket are there.
+    pub ready: fn(&Info, &[Listener], &Fc00Status),
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml_edit::{Item, TableLike};
 
 pub(super) fn invalid(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> ConfigError {
-    let at = span.map_or(0, |s| s.start);
+    let at = span.map_or(0, |s| element(text, &s, message).unwrap_or(s.start));
     let before = text.get(..at).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |i| i + 1);
     ConfigError::Invalid {
@@ -17,6 +17,14 @@ pub(super) fn invalid(path: &Path, text: &str, span: Option<Range<usize>>, messa
         // The parser's messages run over several lines; an error is one.
         message: message.trim().replace('\n', ", "),
     }
+}
+
+/// Where in a list the element begins that the message is about. The parser's span is the whole list.
+fn element(text: &str, span: &Range<usize>, message: &str) -> Option<usize> {
+    let list: toml_edit::Value = text.get(span.clone())?.parse().ok()?;
+    let bad = list.as_array()?.iter().filter_map(|v| v.as_str()).find(|v| message.starts_with(&format!("{v}: ")))?;
+    let at = text.get(span.clone())?.find(&format!("'{bad}'")).or_else(|| text.get(span.clone())?.find(bad))?;
+    Some(span.start + at)
 }
 
 /// The innermost key whose name or value covers byte `at`. `None` when the text is no TOML.

@@ -6,6 +6,7 @@ pub mod persist;
 mod schema;
 
 pub use paths::{Paths, User};
+pub(crate) use schema::listenable;
 pub use schema::{
     Api, Config, Fc00, Limits, Listen, Log, LogFormat, Mtu, Node, Peer, PeerTransit, SlotWidth, Transit, Xdp, XdpMode,
 };

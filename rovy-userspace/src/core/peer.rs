@@ -16,6 +16,7 @@ pub(super) const QUEUE: usize = 16;
 pub(super) struct Attempt {
     pub(super) initiation: Initiation,
     pub(super) index: u32,
+    pub(super) sent_ns: u64,
     pub(super) retry_ns: u64,
 }
 
@@ -33,6 +34,8 @@ pub(super) struct Peer {
     /// Keep trying for ever.
     pub(super) persistent: bool,
     pub(super) psk: [u8; 32],
+    /// Whether it may use this node for transit; the node's setting when absent.
+    pub(super) transit: Option<bool>,
     pub(super) routes: Vec<(u16, Hops)>,
     pub(super) learned: Option<(u16, Hops)>,
     pub(super) attempt: Option<Attempt>,
@@ -49,6 +52,7 @@ pub(super) struct Peer {
     pub(super) answered: Option<Answered>,
     pub(super) queue: VecDeque<Vec<u8>>,
     pub(super) received_ns: Option<u64>,
+    pub(super) rtt_ns: Option<u64>,
     pub(super) packets: [u64; 2],
     pub(super) bytes: [u64; 2],
 }
@@ -104,6 +108,8 @@ pub struct PeerView {
     pub persistent: bool,
     /// Monotonic time in ns of the last authentic message.
     pub received_ns: Option<u64>,
+    /// Round trip of the last handshake this node started, in ns.
+    pub rtt_ns: Option<u64>,
     /// IPv6 packets received and sent.
     pub packets: [u64; 2],
     /// Their bytes.

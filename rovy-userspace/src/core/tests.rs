@@ -51,7 +51,7 @@ fn config(n: u8) -> NodeConfig {
         sessions: 64,
         peers: 16,
         receive_mtu: Some(1400),
-        aes: n % 2 == 0,
+        aes: n.is_multiple_of(2),
         psk: [0; 32],
     }
 }

@@ -44,6 +44,12 @@ pub enum Fc00Error {
         /// Its name.
         name: String,
     },
+    /// IPv6 is switched off.
+    #[error("IPv6 is switched off for {name}: `sysctl net.ipv6.conf.all.disable_ipv6=0`, and for {name} likewise")]
+    NoIpv6 {
+        /// The device.
+        name: String,
+    },
     /// The address is not in fc00::/8.
     #[error("{address} is not in fc00::/8")]
     NotFc00 {

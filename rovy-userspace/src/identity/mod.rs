@@ -1,5 +1,6 @@
 //! Keys and what follows from them: PeerID, address, keyfile.
 
+pub mod keyfile;
 mod peer_id;
 mod secret;
 

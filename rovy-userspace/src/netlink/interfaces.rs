@@ -2,7 +2,17 @@
 
 use std::net::IpAddr;
 
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{
+    LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached as Attached,
+};
+
+use super::generic::{Request, number};
 use super::{Netlink, NetlinkError};
+
+const NL80211_CMD_GET_INTERFACE: u8 = 5;
+const NL80211_ATTR_IFINDEX: u16 = 3;
 
 /// How an XDP program is attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,7 +114,125 @@ impl Netlink {
     /// # Errors
     /// The kernel refused.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, NetlinkError> {
-        todo!()
+        let list = self.handle().link().get().execute().map_ok(|m| interface(&m));
+        let mut all: Vec<Interface> = list.try_collect().await.map_err(NetlinkError::request("list interfaces"))?;
+        all.sort_by_key(|i| i.index);
+        let known: Vec<(u32, String, String)> =
+            all.iter().map(|i| (i.index, i.name.clone(), i.kind.clone().unwrap_or_default())).collect();
+        for master in all.iter_mut().filter_map(|i| i.master.as_mut()) {
+            if let Some((_, name, kind)) = known.iter().find(|k| k.0 == master.index) {
+                master.name.clone_from(name);
+                master.kind.clone_from(kind);
+            }
+        }
+        self.add_addresses(&mut all).await?;
+        let wireless = self.wireless();
+        for i in &mut all {
+            i.wireless = wireless.contains(&i.index);
+        }
+        Ok(all)
+    }
+
+    /// One interface. Its addresses, the name of its master and whether it is wireless are not asked for.
+    pub(super) async fn interface(&self, ifindex: u32) -> Result<Option<Interface>, NetlinkError> {
+        let mut answers = Box::pin(self.handle().link().get().match_index(ifindex).execute());
+        match answers.try_next().await {
+            Ok(message) => Ok(message.as_ref().map(interface)),
+            Err(e) if super::errno(&e) == Some(libc::ENODEV) => Ok(None),
+            Err(e) => Err(NetlinkError::request(format!("look at interface {ifindex}"))(e)),
+        }
+    }
+
+    async fn add_addresses(&self, all: &mut [Interface]) -> Result<(), NetlinkError> {
+        let mut addresses = Box::pin(self.handle().address().get().execute());
+        while let Some(message) = addresses.try_next().await.map_err(NetlinkError::request("list addresses"))? {
+            let mut found = None;
+            for attribute in &message.attributes {
+                match attribute {
+                    AddressAttribute::Local(a) => found = Some(*a),
+                    // On point-to-point links this is the other end's, unless there is no other.
+                    AddressAttribute::Address(a) => found = found.or(Some(*a)),
+                    _ => {}
+                }
+            }
+            if let (Some(address), Ok(at)) = (found, all.binary_search_by_key(&message.header.index, |i| i.index)) {
+                all[at].addrs.push(address);
+            }
+        }
+        for i in all {
+            i.addrs.sort_by_key(IpAddr::is_ipv6);
+        }
+        Ok(())
+    }
+
+    /// Indexes of wireless interfaces; none where the kernel has no wireless at all.
+    fn wireless(&self) -> Vec<u32> {
+        let mut generic = self.generic();
+        let Ok(Some(family)) = generic.family("nl80211") else { return Vec::new() };
+        let request = Request { family, command: NL80211_CMD_GET_INTERFACE, dump: true, attribute: None };
+        let answers = generic.request(request).unwrap_or_default();
+        answers.iter().filter_map(|a| number(a, NL80211_ATTR_IFINDEX)).map(|n| n as u32).collect()
+    }
+}
+
+fn interface(message: &LinkMessage) -> Interface {
+    let flags = message.header.flags;
+    let mut found = Interface {
+        index: message.header.index,
+        name: String::new(),
+        mac: None,
+        mtu: 0,
+        up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
+        ethernet: message.header.link_layer_type == LinkLayerType::Ether && !flags.contains(LinkFlags::Loopback),
+        master: None,
+        kind: None,
+        addrs: Vec::new(),
+        wireless: false,
+        xdp: None,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => found.name.clone_from(name),
+            LinkAttribute::Address(mac) if found.ethernet => found.mac = mac[..].try_into().ok(),
+            LinkAttribute::Mtu(mtu) => found.mtu = *mtu,
+            LinkAttribute::Controller(index) if *index != 0 => {
+                found.master = Some(Master { index: *index, name: format!("#{index}"), kind: String::new() });
+            }
+            LinkAttribute::LinkInfo(infos) => {
+                let kind = infos.iter().find_map(|i| if let LinkInfo::Kind(k) = i { Some(k) } else { None });
+                found.kind = kind.map(ToString::to_string);
+            }
+            LinkAttribute::Xdp(parts) => found.xdp = xdp(parts),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn xdp(parts: &[LinkXdp]) -> Option<(XdpAttached, u32)> {
+    let how = parts.iter().find_map(|p| match p {
+        LinkXdp::Attached(Attached::Driver) => Some(XdpAttached::Native),
+        LinkXdp::Attached(Attached::SocketBuffer) => Some(XdpAttached::Generic),
+        LinkXdp::Attached(Attached::Hardware) => Some(XdpAttached::Hardware),
+        LinkXdp::Attached(Attached::Multiple) => Some(XdpAttached::Multiple),
+        _ => None,
+    })?;
+    let any = |p: &LinkXdp| match p {
+        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => Some(*id),
+        _ => None,
+    };
+    Some((how, parts.iter().find_map(any)?))
+}
+
+impl Interface {
+    /// The master that takes this interface's frames, if any: all kinds but a VRF do.
+    fn taken_by(&self) -> Option<&Master> {
+        self.master.as_ref().filter(|m| m.kind != "vrf")
+    }
+
+    fn usable(&self) -> bool {
+        self.ethernet && self.up && self.mac.is_some() && self.taken_by().is_none()
     }
 }
 
@@ -113,6 +241,57 @@ impl Netlink {
 /// # Errors
 /// Why it cannot.
 pub fn check_ethernet_listener<'a>(interfaces: &'a [Interface], name: &str) -> Result<&'a Interface, ListenerProblem> {
-    let _ = (interfaces, name);
-    todo!()
+    let names: Vec<&str> = interfaces.iter().filter(|i| i.usable()).map(|i| i.name.as_str()).collect();
+    let usable = match names.is_empty() {
+        true => "no interface is usable now".to_owned(),
+        false => format!("usable interfaces: {}", names.join(", ")),
+    };
+    let name = name.to_owned();
+    let Some(found) = interfaces.iter().find(|i| i.name == name) else {
+        return Err(ListenerProblem::Unknown { name, usable });
+    };
+    if !found.ethernet || found.mac.is_none() {
+        return Err(ListenerProblem::NotEthernet { name, usable });
+    }
+    if let Some(m) = found.taken_by() {
+        let kind = if m.kind.is_empty() { "interface".to_owned() } else { m.kind.clone() };
+        return Err(ListenerProblem::Enslaved { name, master: m.name.clone(), kind, usable });
+    }
+    if !found.up {
+        return Err(ListenerProblem::Down { name, usable });
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port_of(kind: &str) -> Interface {
+        let master = Master { index: 1, name: "m0".to_owned(), kind: kind.to_owned() };
+        Interface {
+            index: 2,
+            name: "p0".to_owned(),
+            mac: Some([2; 6]),
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            ethernet: true,
+            master: Some(master),
+            kind: None,
+            addrs: Vec::new(),
+            wireless: false,
+            xdp: None,
+        }
+    }
+
+    #[test]
+    fn every_master_but_a_vrf_takes_the_frames() {
+        for kind in ["bridge", "bond", "team", "openvswitch", ""] {
+            let all = [port_of(kind)];
+            assert!(matches!(check_ethernet_listener(&all, "p0"), Err(ListenerProblem::Enslaved { .. })), "{kind}");
+        }
+        let all = [port_of("vrf")];
+        assert_eq!(check_ethernet_listener(&all, "p0"), Ok(&all[0]));
+    }
 }

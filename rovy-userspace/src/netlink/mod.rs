@@ -1,8 +1,10 @@
 //! What the kernel knows of interfaces, addresses and next hops.
 
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub mod features;
+mod generic;
 pub mod interfaces;
 pub mod resolve;
 pub mod watch;
@@ -28,10 +30,36 @@ pub enum NetlinkError {
     },
 }
 
+impl NetlinkError {
+    /// For `map_err`: a request of rtnetlink that failed.
+    pub(crate) fn request(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Self {
+        let what = what.into();
+        |source| Self::Request { what, source }
+    }
+
+    /// The kernel's error number, where there is one.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Socket(e) => e.raw_os_error(),
+            Self::Request { source, .. } => errno(source),
+        }
+    }
+}
+
+/// The kernel's error number, where there is one.
+pub(crate) fn errno(error: &rtnetlink::Error) -> Option<i32> {
+    match error {
+        rtnetlink::Error::NetlinkError(e) => Some(e.raw_code().saturating_abs()),
+        _ => None,
+    }
+}
+
 /// A connection to the kernel's routing tables, in the network namespace of the thread that made it. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Netlink {
     handle: rtnetlink::Handle,
+    generic: Arc<Mutex<generic::Connection>>,
 }
 
 impl Netlink {
@@ -40,14 +68,19 @@ impl Netlink {
     /// # Errors
     /// The kernel refused the socket.
     pub fn new() -> Result<Self, NetlinkError> {
+        let generic = Arc::new(Mutex::new(generic::Connection::open()?));
         let (connection, handle, _messages) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { handle, generic })
     }
 
     /// The requests of rtnetlink.
     #[must_use]
     pub fn handle(&self) -> &rtnetlink::Handle {
         &self.handle
+    }
+
+    fn generic(&self) -> MutexGuard<'_, generic::Connection> {
+        self.generic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,6 +11,7 @@ use rovy_common::DropReason;
 mod batch;
 pub mod ethernet;
 mod packet_socket;
+mod sockopt;
 pub mod udp;
 
 pub use batch::Batch;

@@ -83,7 +83,7 @@ impl Node {
         }
         let retry_ns = self.retry_at(now, id);
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.attempt = Some(Attempt { initiation, index, retry_ns });
+            peer.attempt = Some(Attempt { initiation, index, sent_ns: now.mono_ns, retry_ns });
         }
         self.wake(retry_ns);
         self.actions.extend(paths.into_iter().map(|path| Action::Send(path, hello.clone())));
@@ -198,6 +198,7 @@ impl Node {
         let peer = self.peers.get_mut(&id).ok_or(DropReason::UnknownIndex)?;
         let attempt = peer.attempt.as_mut().filter(|a| a.index == index).ok_or(DropReason::UnknownIndex)?;
         let (keys, choice) = handshake::finish(&mut attempt.initiation, response)?;
+        peer.rtt_ns = Some(now.mono_ns.saturating_sub(attempt.sent_ns));
         peer.attempt = None;
         peer.tries = 0;
         peer.received_ns = Some(now.mono_ns);

@@ -175,6 +175,11 @@ impl Node {
         self.peer(id).psk = psk;
     }
 
+    /// Whether one peer may use this node for transit, instead of what the node allows everybody.
+    pub fn set_transit(&mut self, id: PeerId, allowed: bool) {
+        self.peer(id).transit = Some(allowed);
+    }
+
     /// Adds a route by hand; whether it is new. An existing session moves onto it unless it is direct.
     pub fn add_route(&mut self, now: Now, id: PeerId, slot: u16, hops: Hops) -> bool {
         if id == self.id {
@@ -260,11 +265,12 @@ impl Node {
 
     /// Tells the tables about the receiving side of a direct session.
     fn publish_receive(&mut self, index: u32) {
-        let transit = self.config.transit;
+        let allowed = self.config.transit;
         let Some(session) = self.session(index) else { return };
         let Path::Direct(endpoint) = session.path else { return };
         let (peer, keys, expires_ns) = (session.peer, session.hop.1, session.expires_ns());
         let Some(slot) = self.slots.take(peer) else { return };
+        let transit = self.peers.get(&peer).and_then(|p| p.transit).unwrap_or(allowed);
         self.actions.push_back(Action::Receive(LinkRx { index, slot, transit, peer, keys, expires_ns, endpoint }));
     }
 

@@ -32,6 +32,7 @@ impl Node {
                 path,
                 persistent: peer.persistent,
                 received_ns: peer.received_ns,
+                rtt_ns: peer.rtt_ns,
                 packets: peer.packets,
                 bytes: peer.bytes,
             }

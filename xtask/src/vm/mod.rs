@@ -1,0 +1,8 @@
+//! x
+use anyhow::Result;
+/// a
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+pub(crate) fn run(_args: &Args) -> Result<()> {
+    Ok(())
+}
