@@ -121,7 +121,7 @@ impl Control {
         let interface = match address {
             Multiaddr::Ethernet { ifname, .. } => {
                 let found = check_ethernet_listener(&interfaces, ifname);
-                let found = found.map_err(|p| Failure::new(FailureKind::Usage, p.to_string()).with_next("ip link"))?;
+                let found = found.map_err(|p| Failure::new(FailureKind::Unsupported, p.to_string()).with_next("ip link"))?;
                 Some(found.clone())
             }
             Multiaddr::Udp { .. } | Multiaddr::Dns { .. } => None,

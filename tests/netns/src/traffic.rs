@@ -8,10 +8,8 @@ use aya::programs::xdp::XdpMode;
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../rovy-ebpf/prebuilt/traffic.bpf.o"
-));
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../rovy-ebpf/prebuilt/traffic.bpf.o"));
 
 /// Frames a generator's run has under way at once.
 const BATCH: u32 = 64;
