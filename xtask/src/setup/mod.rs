@@ -1,6 +1,6 @@
 //! `cargo xtask setup`: finds or installs what builds and tests need, and says what it does.
 
-mod apt;
+pub(crate) mod apt;
 mod linker;
 mod programs;
 pub(crate) mod toolchain;
@@ -80,6 +80,21 @@ pub(crate) fn ensure(needs: Needs, yes: bool) -> Result<()> {
         println!("setup: other kernels cannot be booted here: {error:#}");
     }
     Ok(())
+}
+
+/// Installs a component of the toolchain that runs this xtask, for `cargo <subcommand>`, when it is not there.
+///
+/// # Errors
+///
+/// When it is missing and there is no rustup to ask.
+pub(crate) fn component(component: &str, subcommand: &str) -> Result<()> {
+    if sh::read(sh::cargo().args([subcommand, "--version"])).is_ok() {
+        return Ok(());
+    }
+    let mut command = sh::cmd("rustup");
+    command.args(["component", "add", component]);
+    println!("setup: {}", sh::line(&command));
+    sh::run(&mut command).with_context(|| format!("`cargo {subcommand}` is missing: install {component}"))
 }
 
 fn consent(net: &[String], vm: &[String], ebpf: bool, yes: bool) -> Result<()> {
