@@ -74,8 +74,9 @@ pub(crate) fn install(llvm: u32) -> Result<()> {
     command.env("LLVM_PREFIX", &prefix).env("CARGO_PROFILE_RELEASE_DEBUG", "0");
     if prefix.starts_with(toolchain::private()) {
         // The old kind of search path holds for the libraries that libLLVM needs in its turn.
-        let libraries = toolchain::private_libraries().display().to_string();
-        let flags = format!("-L{libraries} -Clink-arg=-Wl,--disable-new-dtags,-rpath,{libraries}");
+        let libraries = toolchain::private_libraries();
+        let search = libraries.replace(':', " -L");
+        let flags = format!("-L{search} -Clink-arg=-Wl,--disable-new-dtags,-rpath,{libraries}");
         command.env("LD_LIBRARY_PATH", &libraries).env("RUSTFLAGS", flags);
     }
     println!("setup: LLVM_PREFIX={} {}", prefix.display(), sh::line(&command));

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::Accel;
-use crate::sh;
+use crate::setup;
 
 /// How long a machine may take; emulated, on a slow and busy host.
 const WATCHDOG: Duration = Duration::from_secs(180);
@@ -54,7 +54,7 @@ impl Outcome {
 ///
 /// When QEMU cannot be started, or the machine does not end with its whole report in time.
 pub(super) fn boot(image: &Path, initramfs: &Path, accel: Accel) -> Result<Outcome> {
-    let mut command = sh::cmd("qemu-system-x86_64");
+    let mut command = setup::qemu().context("qemu-system-x86 is not installed")?;
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"]);
     command.args(["-m", "1024", "-smp", "2"]);
     match accel {
@@ -63,11 +63,7 @@ pub(super) fn boot(image: &Path, initramfs: &Path, accel: Accel) -> Result<Outco
     };
     command.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
     command.args(["-append", "console=ttyS0 quiet panic=-1 random.trust_cpu=on"]);
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start qemu-system-x86_64 (package qemu-system-x86)")?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start the emulator")?;
     let console = child.stdout.take().context("no console")?;
     let child = Arc::new(Mutex::new(child));
     let late = Arc::new(AtomicBool::new(false));

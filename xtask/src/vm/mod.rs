@@ -85,9 +85,7 @@ fn lacking() -> Option<String> {
     if !apt::present() {
         return Some("the kernels it boots come from Debian, and this machine has no apt".to_owned());
     }
-    sh::find("qemu-system-x86_64")
-        .is_none()
-        .then(|| "qemu-system-x86 is not installed; `cargo xtask setup` tries to".to_owned())
+    setup::qemu().is_none().then(|| "qemu-system-x86 is not installed; `cargo xtask setup` tries to".to_owned())
 }
 
 fn boot(kernel: &kernel::Kernel, accel: Accel, object: &Path) -> Result<Outcome> {
