@@ -4,7 +4,7 @@
 //! Order on receipt: index, expiry, tag, replay, unmask, switch. Order on sending: expiry, mask, tag.
 
 use crate::label::{Label, Next, Width};
-use crate::maps::{HopKeys, RxLink, TxLink, tx_flag};
+use crate::maps::{HopKeys, RxLink, TxLink, rx_flag, tx_flag};
 use crate::replay::{self, Words};
 use crate::siphash::{Key, Sip, sip128};
 use crate::wire::MessageType;
@@ -219,7 +219,7 @@ fn step<'t, T: Tables, const W: usize>(
         Next::Here => return Ok(Verdict::Here(label)),
         Next::Slot(slot) => slot,
     };
-    if rx.slot == 0 {
+    if rx.flags & rx_flag::NO_TRANSIT != 0 {
         return Err(DropReason::NotAllowed);
     }
     let tx = tables.tx(slot).ok_or(DropReason::NoSlot)?;
@@ -236,7 +236,7 @@ fn step<'t, T: Tables, const W: usize>(
         return Ok(Verdict::Up(UpReason::EgressUnsupported));
     }
     let counter = tables.draw(tx.counter).ok_or(DropReason::EgressDown)?;
-    let label = label.advance(width, rx.slot as u16);
+    let label = label.advance(width, rx.slot);
     Ok(Verdict::Forward(tx, seal(&tx.keys, tx.index, counter, m.head[0], &label, m.inner)))
 }
 

@@ -66,8 +66,16 @@ pub struct RxLink {
     pub source: Source,
     /// The whole receiver index; 0 for an empty entry.
     pub index: u32,
-    /// This node's slot for the link; 0 when the neighbour may not use this node for transit.
-    pub slot: u32,
+    /// This node's slot for the link.
+    pub slot: u16,
+    /// Bits of [`rx_flag`].
+    pub flags: u16,
+}
+
+/// Flags of [`RxLink`].
+pub mod rx_flag {
+    /// The neighbour may not use this node for transit.
+    pub const NO_TRANSIT: u16 = 1;
 }
 
 /// Flags of [`TxLink`].
@@ -159,7 +167,7 @@ pub struct Config {
 }
 
 /// `LOCALS`, hash: the addresses that are this node's.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 #[repr(C)]
 pub struct LocalKey {
     /// UDP: the IP address (IPv4 in the first four bytes, the rest zero). Ethernet: the MAC address in the first six.

@@ -1,3 +1,5 @@
 //! The `rovy` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    rovy_userspace::cli::main()
+}

@@ -26,7 +26,7 @@ fn node(slots: &[u16]) -> Node {
             neighbour,
             keys: keys(u64::from(*s)),
             index,
-            slot: u32::from(*s),
+            slot: *s,
             ..RxLink::default()
         };
         n.rx.insert(index, (rx, Box::new(Window::new())));
@@ -153,7 +153,7 @@ fn limits_of_the_link() {
     assert!(matches!(hop(&n, Width::One, Place::Agent, &rx, &m), Verdict::Forward(..)));
     n.tx.get_mut(&2).expect("there").expires_ns = 500;
     assert_eq!(run(&n, &from(1, 3, &[2])), Verdict::Drop(DropReason::Expired));
-    n.rx.get_mut(&101).expect("there").0.slot = 0;
+    n.rx.get_mut(&101).expect("there").0.flags = rx_flag::NO_TRANSIT;
     assert_eq!(run(&n, &from(1, 4, &[2])), Verdict::Drop(DropReason::NotAllowed));
     n.rx.get_mut(&101).expect("there").0.expires_ns = 500;
     assert_eq!(run(&n, &from(1, 5, &[2])), Verdict::Drop(DropReason::Expired));

@@ -1,1 +1,201 @@
 //! The running agent: one thread moves packets between sockets, TUN, core and dataplane; another serves the API.
+
+mod clock;
+mod commands;
+mod engine;
+mod kernel;
+mod linker;
+mod listeners;
+mod options;
+mod tasks;
+mod tun;
+mod views;
+
+pub use options::Options;
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use rovy_common::maps::LAYOUT;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use crate::api::Server;
+use crate::config::{Config, PeerTransit, Transit, XdpMode};
+use crate::core::{Node, NodeConfig};
+use crate::dataplane::xdp::Params;
+use crate::dataplane::{Counters, Tables};
+use crate::identity::{PeerId, SecretKey};
+use crate::netlink::Netlink;
+use commands::Control;
+use engine::{Engine, Shared};
+use kernel::Kernel;
+
+/// Commands that may wait for the packet thread.
+const REQUESTS: usize = 64;
+
+/// Runs the agent until it is told to stop, by `rovy stop` or a signal.
+///
+/// # Errors
+/// Whatever keeps it from starting: another agent at the same socket, netlink refused. What only limits it is logged.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let (requests, commands) = mpsc::channel(REQUESTS);
+    let (stop_api, stopped) = oneshot::channel::<()>();
+    let (bound, socket_ready) = std::sync::mpsc::channel();
+    let socket = options.paths.socket.clone();
+    let api = std::thread::Builder::new().name("rovy-api".into()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(bound.send(Err(anyhow::Error::from(error)))),
+        };
+        runtime.block_on(async move {
+            match Server::bind(&socket) {
+                Ok(server) => {
+                    let _ = bound.send(Ok(()));
+                    server.run(requests, async move { drop(stopped.await) }).await;
+                }
+                Err(error) => drop(bound.send(Err(error.into()))),
+            }
+        });
+    })?;
+    socket_ready.recv().context("the API thread ended at once")??;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(LocalSet::new().run_until(packets(options, commands)));
+    drop(stop_api);
+    let _ = api.join();
+    done
+}
+
+fn node(secret: SecretKey, config: &Config) -> anyhow::Result<Node> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).context("the system gives no randomness")?;
+    let config = NodeConfig {
+        secret,
+        width: config.node.slot_width.into(),
+        transit: config.node.transit == Transit::Allow,
+        sessions: config.limits.sessions.next_power_of_two(),
+        peers: config.limits.peers as usize,
+        receive_mtu: None,
+        aes: fast_aes(),
+        psk: [0; 32],
+    };
+    Ok(Node::new(config, seed))
+}
+
+/// Whether AES-GCM beats ChaCha20-Poly1305 here.
+fn fast_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull")
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        false
+    }
+}
+
+/// Where the maps and links of this node are pinned.
+fn pin_dir(id: &PeerId) -> PathBuf {
+    PathBuf::from(format!("/sys/fs/bpf/rovy/{}/v{LAYOUT}", id.address()))
+}
+
+/// Opens dataplane and node; what a former agent left in the kernel stays in use.
+fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<Engine> {
+    let mut node = node(secret, config)?;
+    let sessions = config.limits.sessions.next_power_of_two();
+    let params = Params {
+        pin_dir: pin_dir(&node.id()),
+        sessions,
+        width: config.node.slot_width.into(),
+        ethertype: config.listen.ethertype,
+        log_level: 0,
+    };
+    let (mut kernel, adopted) = Kernel::open(&params, mode);
+    if let Some(why) = kernel.why() {
+        tracing::info!(why, "no XDP: the agent switches transit itself");
+    }
+    let counters = kernel.xdp_ref().map(|x| x.counters() as Arc<dyn Counters>);
+    for (slot, link) in &adopted.links {
+        if let Ok(peer) = PeerId::new(link.public_key) {
+            node.restore_slot(*slot, peer);
+        }
+    }
+    let now = clock::mono_ns();
+    if let Some(xdp) = kernel.xdp() {
+        for rx in &adopted.receivers {
+            if rx.expires_ns <= now || !node.restore_index(rx.index, rx.expires_ns) {
+                xdp.clear_rx(rx.index).context("cannot clear a link of a former agent")?;
+            }
+        }
+    }
+    if !adopted.links.is_empty() {
+        tracing::info!(links = adopted.links.len(), "took over the links of a former agent");
+    }
+    let tables = Tables::new(config.node.slot_width.into(), counters);
+    Ok(Engine::new(node, tables, kernel, listeners::Listeners::default(), tun::Host::default()))
+}
+
+async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>) -> anyhow::Result<()> {
+    let Options { secret, config, paths, xdp, ifname, fc00, ready } = options;
+    let netlink = Netlink::new().context("cannot talk to the kernel over netlink")?;
+    let mut engine = open(secret, &config, xdp.unwrap_or(config.listen.xdp.mode))?;
+    engine.links.interfaces = netlink.interfaces().await?;
+    let engine: Shared = Rc::new(RefCell::new(engine));
+    let (stop, stopping) = mpsc::channel(1);
+    let control = Rc::new(Control {
+        engine: engine.clone(),
+        netlink: netlink.clone(),
+        config_path: paths.config.clone(),
+        started: Instant::now(),
+        stop,
+        dials: RefCell::new(config.peers.iter().map(|p| (p.id, p.addresses.clone())).collect()),
+        configured: RefCell::new(config.peers.iter().map(|p| p.id).collect()),
+        ifname: ifname.unwrap_or_else(|| config.fc00.ifname.clone()),
+        config,
+    });
+    tokio::task::spawn_local(linker::run(engine.clone(), netlink.clone(), control.config.listen.ethertype));
+    tokio::task::spawn_local(tasks::timer(engine.clone()));
+    tokio::task::spawn_local(tasks::watch(engine.clone()));
+    tokio::task::spawn_local(tasks::probe(control.clone()));
+    tokio::task::spawn_local(tasks::commands(control.clone(), commands));
+    for peer in &control.config.peers {
+        if let Some(transit) = peer.transit {
+            engine.borrow_mut().node.set_transit(peer.id, transit == PeerTransit::Kernel);
+        }
+    }
+    start(&control, fc00).await;
+    ready(&views::info(&control), &views::listeners(&control), &views::fc00(&control));
+    tasks::until_stopped(stopping, &control).await
+}
+
+/// Starts what the configuration asks for. What cannot start is said and does not keep the rest.
+async fn start(control: &Control, fc00: bool) {
+    for address in &control.config.listen.addresses {
+        if let Err(failure) = control.listen(address).await {
+            tracing::error!(%address, %failure, "this listener did not start");
+        }
+    }
+    for name in &control.config.listen.xdp.interfaces {
+        let mut e = control.engine.borrow_mut();
+        let found = e.links.interfaces.iter().find(|i| i.name == *name).map(|i| i.index);
+        match found {
+            Some(index) => e.kernel.attach(index, name),
+            None => tracing::error!(interface = name, "xdp.interfaces names an interface that does not exist"),
+        }
+    }
+    if fc00
+        && control.config.fc00.enabled
+        && let Err(failure) = control.start_fc00(None).await
+    {
+        tracing::warn!(%failure, "fc00 did not start; `rovy fc00 start` tries again");
+    }
+    control.redial().await;
+}

@@ -1,1 +1,20 @@
 //! HTTP over a unix socket: the server, the client and the JSON types of both.
+
+pub mod client;
+mod command;
+mod http;
+pub mod server;
+mod socket;
+mod types;
+
+pub use client::{Client, ClientError};
+
+pub use command::{Command, Failure, FailureKind, Reply, Request, Requests};
+pub use server::{ApiError, Server, serve};
+pub use types::{
+    Drops, Fc00Status, Info, LinkStats, Listener, ListenerState, Peer, PeerState, RouteInfo, RouteSource, Stats,
+    TransitStats,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,47 @@
-//! The command line.
+//! The command line: `rovy start` runs the agent, everything else asks it or handles files.
+
+mod args;
+mod ask;
+mod files;
+mod outcome;
+mod show;
+mod start;
+mod table;
+
+use args::{Args, Group, KeyCommand};
+use clap::Parser as _;
+use outcome::Outcome;
+use std::process::ExitCode;
+
+/// Reads the arguments, does what they say and returns the exit code: 0 ok, 1 negative answer, 2 usage,
+/// 3 agent unreachable, 4 permission.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version go to stdout with 0, mistakes to stderr with 2.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { outcome::USAGE } else { 0 });
+        }
+    };
+    let json = args.json;
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(no) => {
+            no.print(json);
+            ExitCode::from(no.code)
+        }
+    }
+}
+
+fn run(args: Args) -> Outcome {
+    match args.command {
+        Some(Group::Init(init)) => files::init(&init, args.json),
+        Some(Group::Key(KeyCommand::New { file })) => files::key_new(file.as_deref(), args.json),
+        Some(Group::Key(KeyCommand::Inspect { file })) => files::key_inspect(&file, args.json),
+        Some(Group::Start(start)) => start::start(*start, args.socket),
+        Some(Group::Ask(question)) => ask::ask(question, args.socket.as_deref(), args.json),
+        None => ask::status(args.socket.as_deref(), args.json),
+    }
+}

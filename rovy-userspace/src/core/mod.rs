@@ -1,1 +1,33 @@
 //! The protocol without I/O: time, randomness and packets come in as arguments, actions go out as values.
+//!
+//! [`Node`] is driven by four verbs: [`Node::message`] (from the underlay), [`Node::packet`] (from the TUN),
+//! [`Node::timeout`] and [`Node::poll`] (what to do now). It never reads a clock and never draws randomness: the
+//! same inputs give the same outputs, in the agent, in the tests and in a simulation.
+#![deny(clippy::disallowed_methods)]
+
+mod action;
+mod aead;
+mod buffer;
+mod handshake;
+mod index;
+mod kdf;
+mod mac;
+mod node;
+mod payload;
+mod peer;
+mod random;
+mod session;
+mod slots;
+mod time;
+
+pub use action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
+pub use aead::Suite;
+pub use buffer::{HEADROOM, Outgoing, TAILROOM};
+pub use kdf::hop_keys;
+pub use mac::{mac1, mac1_key};
+pub use node::{Inbound, Node, NodeConfig};
+pub use peer::{PeerState, PeerView, RouteSource, RouteView};
+pub use time::{Now, TAI64N_LEN, tai64n};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,20 @@
-//! Network namespaces with real devices and real agents.
+//! Network namespaces with real devices, real agents and real traffic: for root tests, demo and benchmarks.
+//!
+//! What is built here is taken down on drop, in reverse order, and [`namespace::sweep`] removes what a killed
+//! process left behind. Nothing outside the namespaces is touched.
+
+pub mod agent;
+pub mod command;
+pub mod count;
+pub mod device;
+pub mod line;
+pub mod namespace;
+pub mod ping;
+pub mod scratch;
+pub mod skip;
+pub mod stream;
+pub mod wait;
+
+pub use agent::{Agent, Config};
+pub use line::{Line, Link, Mode};
+pub use namespace::Namespace;

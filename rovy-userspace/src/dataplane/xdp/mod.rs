@@ -1,1 +1,277 @@
-//! The XDP dataplane: the only place that knows aya.
+//! The XDP dataplane: loads the committed BPF object, mirrors the agent's tables into its maps, and attaches it. The only
+//! place that knows aya.
+//!
+//! Everything is pinned: maps, and the links that hold the program at its devices. An agent that is killed leaves transit
+//! running; the next one opens the same directory, adopts the maps and replaces the program under the links at once.
+
+mod attach;
+mod bpffs;
+mod counters;
+mod device;
+mod error;
+mod maps;
+mod object;
+mod pod;
+mod sys;
+
+pub use attach::{Attached, Mode, Wish};
+pub use counters::Counters;
+pub use error::XdpError;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aya::Ebpf;
+use aya::programs::{TestRun, TestRunOptions};
+use rovy_common::label::Width;
+use rovy_common::maps::{LocalKey, RxLink, SlotStats, TxLink};
+
+use super::{Dataplane, Seen};
+use crate::transport::Endpoint;
+use attach::Links;
+use maps::Maps;
+
+/// What the dataplane is opened with.
+#[derive(Clone, Debug)]
+pub struct Params {
+    /// Where maps and links are pinned: one directory per agent and [`rovy_common::maps::LAYOUT`], on a bpffs.
+    pub pin_dir: PathBuf,
+    /// Receiver indexes there is room for, a power of two. Each takes about 2.2 kB of kernel memory.
+    pub sessions: u32,
+    /// Bytes of this node's slots.
+    pub width: Width,
+    /// EtherType of raw frames.
+    pub ethertype: u16,
+    /// What the program logs: 0 nothing, 4 drops. Takes effect with the program's load.
+    pub log_level: u8,
+}
+
+/// What an earlier agent left in the kernel.
+#[derive(Debug, Default)]
+pub struct Adopted {
+    /// The sending sides in use, by slot.
+    pub links: Vec<(u16, TxLink)>,
+    /// The receiving sides in use. Their positions are taken until their keys expire.
+    pub receivers: Vec<RxLink>,
+    /// The devices the program runs on.
+    pub attached: Vec<Attached>,
+}
+
+/// The kernel's side of this node.
+pub struct Xdp {
+    ebpf: Ebpf,
+    maps: Maps,
+    links: Links,
+    counters: Arc<Counters>,
+    pin_dir: PathBuf,
+    log: object::Log,
+}
+
+impl Xdp {
+    /// Loads the program and opens or makes the maps. What is pinned is adopted when it has the sizes that `params`
+    /// ask for, and replaced otherwise; devices that carry an earlier program get the new one without a gap.
+    ///
+    /// # Errors
+    /// This machine cannot load BPF, or may not: the error says which, and what to do.
+    pub fn open(params: &Params) -> Result<(Self, Adopted), XdpError> {
+        bpffs::raise_memlock();
+        bpffs::prepare(&params.pin_dir)?;
+        object::drop_unfit_maps(params)?;
+        let mut ebpf = object::load(params)?;
+        let log = object::Log::open(&mut ebpf, params.log_level);
+        let mut maps = Maps::take(&mut ebpf, params)?;
+        maps.configure(params)?;
+        let counters = Arc::new(Counters::map(maps.counters_fd(), maps.counters_len())?);
+        let mut links = Links::new(&params.pin_dir);
+        let attached = links.adopt(&mut ebpf, &mut maps)?;
+        let adopted = Adopted { links: maps.transmitters()?, receivers: maps.receivers()?, attached };
+        Ok((Self { ebpf, maps, links, counters, pin_dir: params.pin_dir.clone(), log }, adopted))
+    }
+
+    /// Puts the program onto a device and the device among the redirect targets. An attached device stays as it is.
+    ///
+    /// # Errors
+    /// The device refuses, is gone, or carries another's program, which is named and never replaced.
+    pub fn attach(&mut self, ifindex: u32, ifname: &str, wish: Wish) -> Result<Attached, XdpError> {
+        if let Some(attached) = self.links.get(ifindex) {
+            return Ok(attached.clone());
+        }
+        let port = self.maps.add_port(ifindex)?;
+        self.links.attach(&mut self.ebpf, ifindex, ifname, wish, port)
+    }
+
+    /// Takes the program off a device. The device stays a redirect target.
+    ///
+    /// # Errors
+    /// The program is not on it.
+    pub fn detach(&mut self, ifindex: u32) -> Result<(), XdpError> {
+        self.links.detach(ifindex)
+    }
+
+    /// The devices the program is on.
+    pub fn attached(&self) -> impl Iterator<Item = &Attached> {
+        self.links.iter()
+    }
+
+    /// Makes a device a redirect target and returns its key for [`TxLink::port`].
+    ///
+    /// # Errors
+    /// The device is gone, or there are too many.
+    pub fn add_port(&mut self, ifindex: u32) -> Result<u32, XdpError> {
+        self.maps.add_port(ifindex)
+    }
+
+    /// Accepts transit on a receiver index from now on. A new index starts with an empty replay window.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn set_rx(&mut self, index: u32, rx: &RxLink) -> Result<(), XdpError> {
+        self.maps.set_rx(index, rx)
+    }
+
+    /// Ends a receiver index and returns what the kernel's window has seen. `None` when it was not there.
+    ///
+    /// # Errors
+    /// The map cannot be written or read.
+    pub fn clear_rx(&mut self, index: u32) -> Result<Option<Seen>, XdpError> {
+        self.maps.clear_rx(index)
+    }
+
+    /// What the kernel knows of a receiver index.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn rx(&self, index: u32) -> Result<Option<RxLink>, XdpError> {
+        self.maps.rx(index)
+    }
+
+    /// Sends over a slot by this entry from now on. Writes the slot's idle entry and switches to it; waits, at most 10 ms,
+    /// while a program may still be reading that entry.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn set_tx(&mut self, slot: u16, tx: &TxLink) -> Result<(), XdpError> {
+        self.maps.set_tx(slot, tx)
+    }
+
+    /// Ends a slot.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn clear_tx(&mut self, slot: u16) -> Result<(), XdpError> {
+        self.maps.clear_tx(slot)
+    }
+
+    /// What the kernel sends over a slot by.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn tx(&self, slot: u16) -> Result<Option<TxLink>, XdpError> {
+        self.maps.tx(slot)
+    }
+
+    /// Makes an address this node's own.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn add_local(&mut self, key: LocalKey) -> Result<(), XdpError> {
+        self.maps.add_local(key)
+    }
+
+    /// The address is no longer this node's own. Nothing happens when it was not.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn remove_local(&mut self, key: LocalKey) -> Result<(), XdpError> {
+        self.maps.remove_local(key)
+    }
+
+    /// The counters of type 6 that kernel and agent draw from.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Counters by [`rovy_common::Counter::index`], summed over CPUs.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counts(&self) -> Result<[u64; rovy_common::count::COUNTERS as usize], XdpError> {
+        self.maps.counts()
+    }
+
+    /// Traffic of a slot that the kernel switched, summed over CPUs.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn slot_stats(&self, slot: u16) -> Result<SlotStats, XdpError> {
+        self.maps.slot_stats(slot)
+    }
+
+    /// Hands what the program has logged to `tracing`. Call it now and then while a log level is set.
+    pub fn flush_log(&mut self) {
+        self.log.flush();
+    }
+
+    /// Takes the program off all devices and removes every pin: transit in the kernel ends. Dropping an [`Xdp`] instead
+    /// leaves all of it running.
+    ///
+    /// # Errors
+    /// A pin cannot be removed.
+    pub fn unpin_all(mut self) -> Result<(), XdpError> {
+        self.links.detach_all()?;
+        bpffs::remove(&self.pin_dir)
+    }
+
+    /// Where everything is pinned.
+    #[must_use]
+    pub fn pin_dir(&self) -> &Path {
+        &self.pin_dir
+    }
+
+    /// Runs the program once over a frame, as if it had come in by the loopback device of this network namespace. The XDP
+    /// action and what the frame has become.
+    ///
+    /// # Errors
+    /// The kernel cannot run programs for testing, or the frame is too short or too long for that.
+    pub fn test_run(&self, frame: &[u8], out: &mut Vec<u8>) -> Result<u32, XdpError> {
+        let program = object::program(&self.ebpf)?;
+        // Room for what the longest header adds.
+        out.clear();
+        out.resize(frame.len() + rovy_common::maps::HEADER, 0);
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(out);
+        let result = program.test_run(options).map_err(|e| XdpError::program("test", e))?;
+        out.truncate(result.data_size_out as usize);
+        Ok(result.return_value)
+    }
+}
+
+impl Dataplane for Xdp {
+    type Error = XdpError;
+
+    fn set_receive(&mut self, rx: &RxLink, _: Endpoint) -> Result<(), XdpError> {
+        self.set_rx(rx.index, rx)
+    }
+
+    fn clear_receive(&mut self, index: u32) -> Result<Option<Seen>, XdpError> {
+        self.clear_rx(index)
+    }
+
+    fn set_transmit(&mut self, tx: &TxLink, _: Endpoint) -> Result<(), XdpError> {
+        self.set_tx(tx.slot as u16, tx)
+    }
+
+    fn clear_transmit(&mut self, slot: u16) -> Result<(), XdpError> {
+        self.clear_tx(slot)
+    }
+
+    fn counts(&self) -> Result<[u64; 64], XdpError> {
+        self.counts()
+    }
+
+    fn slot_stats(&self, slot: u16) -> Result<SlotStats, XdpError> {
+        self.slot_stats(slot)
+    }
+}

@@ -1,0 +1,97 @@
+//! Whose frame it is, and what becomes of it.
+
+use crate::maps::{self, Maps};
+use crate::packet::Packet;
+use crate::parse::{self, Frame};
+use crate::forward::{self, Unsent};
+use crate::tally;
+use rovy_common::hop::{self, Message, Place, Tables, Verdict};
+use rovy_common::label::Width;
+use rovy_common::maps::{RxLink, kind};
+use rovy_common::wire::{self, FLAG_LONG_LABEL, MessageType};
+use rovy_common::{DropReason, UpReason};
+
+/// Longer frames are local sends that a device has yet to cut up, or more than any link takes.
+const LONGEST: usize = 9216;
+/// A frame of the usual MTU; only in longer ones a datagram may be several.
+const USUAL: usize = 1514;
+
+/// One frame, from parsing to the verdict.
+#[inline(always)]
+#[must_use]
+pub fn run(packet: &mut Packet) -> u32 {
+    let Some(config) = maps::config() else { return tally::pass() };
+    let Some(frame) = parse::parse(packet, config.ethertype_be) else { return tally::pass() };
+    let width = if config.slot_width == 2 { Width::Two } else { Width::One };
+    let tables = Maps::now();
+    let (rx, m, moved) = match find(packet, &tables, &frame) {
+        Ok(found) => found,
+        Err(action) => return action,
+    };
+    match hop::hop(&tables, width, Place::Kernel { moved }, rx, m) {
+        Verdict::Here(_) => tally::up(UpReason::Local),
+        Verdict::Up(reason) => tally::up(reason),
+        Verdict::Drop(reason) => tally::drop(packet, reason, m.index()),
+        Verdict::Forward(tx, out) => match forward::send(packet, frame.header, tx, &out) {
+            Ok(()) => {
+                forward::account(rx, tx, u64::from(m.length()));
+                tally::forwarded()
+            }
+            Err(Unsent::Up(reason)) => tally::up(reason),
+            Err(Unsent::Drop(reason)) => tally::drop(packet, reason, m.index()),
+        },
+    }
+}
+
+/// The link a transit message belongs to and whether it moved; otherwise the action that was taken.
+#[inline(always)]
+fn find<'a>(packet: &Packet, tables: &'a Maps, frame: &'a Frame) -> Result<(&'a RxLink, &'a Message<2>, bool), u32> {
+    let long = frame.first & u32::from(FLAG_LONG_LABEL) << 8 != 0;
+    let checked = wire::check(frame.first, frame.available, frame.exact());
+    let transit = match (checked, &frame.message) {
+        (Ok((MessageType::Transit, _)), Some(m)) if frame.sound && !long && packet.len() <= LONGEST => Some(m),
+        _ => None,
+    };
+    let rx = transit.and_then(|m| tables.rx(m.index()));
+    if let (Some(m), Some(rx)) = (transit, rx)
+        && frame.came_from(&rx.source)
+    {
+        return Ok((rx, m, false));
+    }
+    if frame.source.kind == kind::ETHERNET && frame.to_group() {
+        return Err(tally::up(UpReason::Control));
+    }
+    if !is_ours(frame) {
+        return Err(tally::pass());
+    }
+    let oversized = packet.len() > LONGEST || packet.whole_len() > packet.len();
+    let reason = match checked {
+        _ if oversized => return Err(tally::up(UpReason::Oversized)),
+        _ if !frame.sound => DropReason::BadLength,
+        Err(DropReason::BadLength) if packet.len() > USUAL => return Err(tally::up(UpReason::Oversized)),
+        Err(reason) => reason,
+        Ok((MessageType::Transit, _)) if long => return Err(tally::up(UpReason::LongLabel)),
+        Ok((MessageType::Transit, _)) => match (transit, rx) {
+            (Some(m), Some(rx)) => return Ok((rx, m, true)),
+            (Some(_), None) => DropReason::UnknownIndex,
+            (None, _) => DropReason::BadLength,
+        },
+        Ok((MessageType::Control, _)) => DropReason::Malformed,
+        Ok((
+            MessageType::Hello
+            | MessageType::Response
+            | MessageType::CookieReply
+            | MessageType::Data
+            | MessageType::Beacon,
+            _,
+        )) => return Err(tally::up(UpReason::Control)),
+    };
+    let index = transit.map_or(0, Message::index);
+    Err(tally::drop(packet, reason, index))
+}
+
+/// Whether the frame was sent to this node: to the interface's own address and, over UDP, to one of its sockets.
+#[inline(always)]
+fn is_ours(frame: &Frame) -> bool {
+    maps::is_local(&frame.station()) && frame.socket().is_none_or(|key| maps::is_local(&key))
+}

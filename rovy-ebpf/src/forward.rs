@@ -1,0 +1,113 @@
+//! Sends a switched message on: everything that can fail comes first, then the frame is rewritten and leaves.
+
+use crate::packet::Packet;
+use crate::{checksum, maps};
+use rovy_common::hop::Message;
+use rovy_common::maps::{RxLink, TxLink, kind, tx_flag};
+use rovy_common::{DropReason, UpReason, encap};
+
+/// Bytes of a transit message in front of the inner message.
+const TRANSIT: usize = 40;
+
+/// Why a frame was not sent. Where it goes up its message is as it came.
+pub enum Unsent {
+    /// The agent sends it instead.
+    Up(UpReason),
+    /// There is no way to send it.
+    Drop(DropReason),
+}
+
+/// Rewrites the frame, whose message stands behind `header` bytes, and aims it at the link's device.
+///
+/// # Errors
+/// Why it may not leave.
+#[inline(always)]
+pub fn send(packet: &mut Packet, header: usize, tx: &TxLink, m: &Message<2>) -> Result<(), Unsent> {
+    if !maps::aim(tx.port) {
+        return Err(Unsent::Drop(DropReason::EgressDown));
+    }
+    let padding = packet.len().wrapping_sub(header + m.length() as usize);
+    if padding != 0 {
+        // What follows in further fragments would be cut first.
+        if packet.whole_len() != packet.len() {
+            return Err(Unsent::Up(UpReason::Oversized));
+        }
+        if !packet.cut_tail(padding as u32) {
+            return Err(Unsent::Up(UpReason::EgressUnsupported));
+        }
+    }
+    let delta = header as i32 - encap::header_len(tx.kind) as i32;
+    if delta != 0 && !packet.cut_head(delta) {
+        return Err(Unsent::Up(UpReason::EgressUnsupported));
+    }
+    let written = match tx.kind {
+        kind::ETHERNET => ethernet(packet, tx, m),
+        kind::UDP4 => udp4(packet, tx, m),
+        kind::UDP6 => udp6(packet, tx, m),
+        _ => None,
+    };
+    written.ok_or(Unsent::Drop(DropReason::EgressUnsupported))
+}
+
+/// Counts a message of `bytes` that was switched from one link to another.
+#[inline(always)]
+pub fn account(rx: &RxLink, tx: &TxLink, bytes: u64) {
+    maps::slot_stats(rx.slot, |s| {
+        s.rx_packets += 1;
+        s.rx_bytes += bytes;
+    });
+    maps::slot_stats(tx.slot, |s| {
+        s.tx_packets += 1;
+        s.tx_bytes += bytes;
+    });
+}
+
+#[inline(always)]
+fn ethernet(packet: &mut Packet, tx: &TxLink, m: &Message<2>) -> Option<()> {
+    let f = packet.head_mut::<{ encap::ETH + TRANSIT }>()?;
+    put::<{ encap::ETH }, _>(f, tx, m);
+    Some(())
+}
+
+#[inline(always)]
+fn udp4(packet: &mut Packet, tx: &TxLink, m: &Message<2>) -> Option<()> {
+    let udp = m.length() as u16 + 8;
+    let ip = udp + 20;
+    let f = packet.head_mut::<{ encap::UDP4 + TRANSIT }>()?;
+    put::<{ encap::UDP4 }, _>(f, tx, m);
+    let template = u16::from_be_bytes([tx.header[24], tx.header[25]]);
+    f[16..18].copy_from_slice(&ip.to_be_bytes());
+    f[24..26].copy_from_slice(&encap::ipv4_checksum(template, ip).to_be_bytes());
+    f[38..40].copy_from_slice(&udp.to_be_bytes());
+    if tx.flags & tx_flag::ZERO_CHECKSUM == 0 {
+        let sum = checksum::udp(packet, 26, 8, udp)?;
+        packet.head_mut::<{ encap::UDP4 }>()?[40..].copy_from_slice(&sum.to_ne_bytes());
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn udp6(packet: &mut Packet, tx: &TxLink, m: &Message<2>) -> Option<()> {
+    let udp = m.length() as u16 + 8;
+    let f = packet.head_mut::<{ encap::UDP6 + TRANSIT }>()?;
+    put::<{ encap::UDP6 }, _>(f, tx, m);
+    f[18..20].copy_from_slice(&udp.to_be_bytes());
+    f[58..60].copy_from_slice(&udp.to_be_bytes());
+    if tx.flags & tx_flag::ZERO_CHECKSUM == 0 {
+        let sum = checksum::udp(packet, 22, 32, udp)?;
+        packet.head_mut::<{ encap::UDP6 }>()?[60..].copy_from_slice(&sum.to_ne_bytes());
+    }
+    Some(())
+}
+
+/// The header template, then the transit head.
+#[inline(always)]
+fn put<const H: usize, const N: usize>(frame: &mut [u8; N], tx: &TxLink, m: &Message<2>) {
+    frame[..H].copy_from_slice(&tx.header[..H]);
+    let words = [m.head[0], m.head[1], m.tag, m.label[0], m.label[1]];
+    let mut i = 0;
+    while i < words.len() {
+        frame[H + 8 * i..H + 8 * i + 8].copy_from_slice(&words[i].to_ne_bytes());
+        i += 1;
+    }
+}

@@ -1,0 +1,155 @@
+//! The maps, and [`hop::Tables`](rovy_common::hop::Tables) over them. The loader sets their sizes and pins them by name.
+#![allow(unsafe_code)]
+
+use crate::atomic::{Word, opaque};
+use aya_ebpf::Global;
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::xdp_action::XDP_REDIRECT;
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, DevMap, HashMap, PerCpuArray};
+use rovy_common::hop::Tables;
+use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, SlotStats, TxLink};
+use rovy_common::replay::{WORDS, Words};
+
+/// Entries of `RX` less one; the loader sets it. The low bits of a receiver index are its position.
+#[unsafe(no_mangle)]
+static RX_MASK: Global<u32> = Global::new(0);
+
+#[map]
+static CONFIG: Array<Config> = Array::pinned(1, 0);
+#[map]
+static RX: Array<RxLink> = Array::pinned(1, 0);
+#[map]
+static REPLAY: Array<Window> = Array::pinned(1, 0);
+/// By slot: position in `TX` and one, 0 for an unknown slot.
+#[map]
+static SLOTS: Array<u32> = Array::pinned(256, 0);
+#[map]
+static TX: Array<TxLink> = Array::pinned(512, 0);
+/// No map update ever writes here: agent and programs draw with atomic adds.
+#[map]
+static COUNTERS: Array<u64> = Array::pinned(512, BPF_F_MMAPABLE);
+#[map]
+static COUNTS: PerCpuArray<u64> = PerCpuArray::pinned(rovy_common::count::COUNTERS, 0);
+#[map]
+static SLOT_STATS: PerCpuArray<SlotStats> = PerCpuArray::pinned(256, 0);
+#[map]
+static PORTS: DevMap = DevMap::pinned(64, 0);
+#[map]
+static LOCALS: HashMap<LocalKey, u32> = HashMap::pinned(1024, 0);
+
+/// A replay window in the map.
+#[repr(transparent)]
+pub struct Window(ReplayWords);
+
+impl Window {
+    #[inline(always)]
+    fn word(&self, i: usize) -> Option<Word> {
+        let i = opaque(i);
+        if i >= WORDS {
+            return None;
+        }
+        // SAFETY: `i` is below the array's length, and the window is a map value.
+        Some(unsafe { Word::new((&raw const self.0.0).cast::<u64>().cast_mut().add(i)) })
+    }
+}
+
+impl Words for Window {
+    #[inline(always)]
+    fn load(&self, i: usize) -> u64 {
+        // A word that is not there refuses like one that is far ahead.
+        self.word(i).map_or(u64::MAX, Word::load)
+    }
+
+    #[inline(always)]
+    fn exchange(&self, i: usize, old: u64, new: u64) -> bool {
+        self.word(i).is_some_and(|w| w.exchange(old, new))
+    }
+}
+
+/// The maps as tables, at one moment of the coarse clock.
+pub struct Maps {
+    now_ns: u64,
+}
+
+impl Maps {
+    /// The tables as of now.
+    #[inline(always)]
+    #[must_use]
+    pub fn now() -> Self {
+        // SAFETY: the helper has no conditions.
+        Self { now_ns: unsafe { bpf_ktime_get_coarse_ns() } }
+    }
+}
+
+impl Tables for Maps {
+    type Window = Window;
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    #[inline(always)]
+    fn rx(&self, index: u32) -> Option<&RxLink> {
+        RX.get(index & RX_MASK.load()).filter(|rx| rx.index == index && index != 0)
+    }
+
+    #[inline(always)]
+    fn window(&self, index: u32) -> Option<&Window> {
+        REPLAY.get(index & RX_MASK.load())
+    }
+
+    #[inline(always)]
+    fn tx(&self, slot: u16) -> Option<&TxLink> {
+        let entry = *SLOTS.get(u32::from(slot))?;
+        TX.get(entry.checked_sub(1)?)
+    }
+
+    #[inline(always)]
+    fn draw(&self, counter: u32) -> Option<u64> {
+        // SAFETY: the word is a map value.
+        COUNTERS.get_ptr_mut(counter).map(|p| unsafe { Word::new(p) }.fetch_add(1))
+    }
+}
+
+/// What the loader configured; `None` before it did.
+#[inline(always)]
+#[must_use]
+pub fn config() -> Option<&'static Config> {
+    CONFIG.get(0)
+}
+
+/// Whether an address is this node's.
+#[inline(always)]
+#[must_use]
+pub fn is_local(key: &LocalKey) -> bool {
+    LOCALS.get_ptr(key).is_some()
+}
+
+/// Chooses the device a redirected frame leaves by. Nothing happens before the program returns the redirect
+/// verdict, so this may stand before the frame is rewritten. Whether there is such a device.
+#[inline(always)]
+#[must_use]
+pub fn aim(port: u32) -> bool {
+    matches!(PORTS.redirect(port, 0), Ok(XDP_REDIRECT))
+}
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub fn count(index: u32) {
+    if let Some(p) = COUNTS.get_ptr_mut(index) {
+        // SAFETY: the value is this CPU's own.
+        unsafe { *p = (*p).wrapping_add(1) };
+    }
+}
+
+/// The statistics of a slot on this CPU.
+#[inline(always)]
+pub fn slot_stats(slot: u32, change: impl FnOnce(&mut SlotStats)) {
+    if let Some(p) = SLOT_STATS.get_ptr_mut(slot) {
+        // SAFETY: the value is this CPU's own.
+        change(unsafe { &mut *p });
+    }
+}

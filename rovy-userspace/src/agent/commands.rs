@@ -1,0 +1,319 @@
+//! What the API asks for, done.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::engine::Shared;
+use super::listeners::{self, Socket};
+use super::views;
+use super::{clock, tun};
+use crate::api::{Command, Failure, FailureKind, Reply, Request};
+use crate::config::{self, Config};
+use crate::core::{Hops, PeerState};
+use crate::fc00::Fc00Error;
+use crate::identity::PeerId;
+use crate::multiaddr::{Multiaddr, Route};
+use crate::netlink::{Netlink, check_ethernet_listener};
+use crate::transport::{Endpoint, TransportError, ethernet::BROADCAST};
+
+/// How long `peer connect` waits for the handshake before it reports how far it is.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What commands need beside the engine.
+pub(super) struct Control {
+    pub(super) engine: Shared,
+    pub(super) netlink: Netlink,
+    pub(super) config: Config,
+    pub(super) config_path: PathBuf,
+    pub(super) started: Instant,
+    /// Where a stop is announced: whether transit stays.
+    pub(super) stop: mpsc::Sender<bool>,
+    /// Peers to keep connected, with the addresses they were given.
+    pub(super) dials: std::cell::RefCell<Vec<(PeerId, Vec<Multiaddr>)>>,
+    /// Peers that stand in the configuration.
+    pub(super) configured: std::cell::RefCell<Vec<PeerId>>,
+    pub(super) ifname: String,
+}
+
+type Answer = Result<Reply, Failure>;
+
+fn internal(error: impl std::fmt::Display) -> Failure {
+    Failure::new(FailureKind::Internal, error.to_string())
+}
+
+impl Control {
+    /// Answers one request.
+    pub(super) async fn serve(&self, request: Request) {
+        let answer = self.answer(request.command).await;
+        // The client may have given up waiting.
+        let _ = request.reply.send(answer);
+    }
+
+    async fn answer(&self, command: Command) -> Answer {
+        match command {
+            Command::Info => Ok(Reply::Info(views::info(self))),
+            Command::Stop { keep_transit } => {
+                let _ = self.stop.try_send(keep_transit);
+                Ok(Reply::Stopped)
+            }
+            Command::ListenerList => Ok(Reply::Listeners(views::listeners(self))),
+            Command::ListenerStart { address, persist } => {
+                self.listen(&address).await?;
+                self.persist(persist, || config::persist::add_listener(&self.config_path, &address))?;
+                Ok(Reply::Listener(views::listener(self, &address)?))
+            }
+            Command::ListenerStop { address, persist } => {
+                let known = self.unlisten(&address);
+                let stored = self.persist(persist, || config::persist::remove_listener(&self.config_path, &address))?;
+                if known || stored { Ok(Reply::Done) } else { Err(self.no_listener(&address)) }
+            }
+            Command::PeerList => Ok(Reply::Peers(views::peers(self))),
+            Command::PeerConnect { address, persist } => self.connect(address, persist).await,
+            Command::PeerDisconnect { peer } => {
+                self.dials.borrow_mut().retain(|(id, _)| *id != peer);
+                let mut e = self.engine.borrow_mut();
+                let known = e.node.disconnect(peer);
+                e.collect();
+                if known { Ok(Reply::Done) } else { Err(no_peer(&peer)) }
+            }
+            Command::RouteList => Ok(Reply::Routes(views::routes(self))),
+            Command::RouteAdd { peer, route } => self.add_route(peer, &route),
+            Command::RouteDel { peer, route } => self.remove_route(peer, route.as_ref()),
+            Command::Fc00Start { ifname } => self.start_fc00(ifname.as_deref()).await,
+            Command::Fc00Stop => match tun::stop(&self.engine).await {
+                Ok(true) => Ok(Reply::Fc00(views::fc00(self))),
+                Ok(false) => Err(Failure::new(FailureKind::Conflict, "fc00 is not running")
+                    .with_next("rovy fc00 start")),
+                Err(error) => Err(internal(error)),
+            },
+            Command::Fc00Status => Ok(Reply::Fc00(views::fc00(self))),
+            Command::Stats => Ok(Reply::Stats(Box::new(views::stats(self).map_err(internal)?))),
+        }
+    }
+
+    fn persist(
+        &self,
+        wanted: bool,
+        write: impl FnOnce() -> Result<bool, config::ConfigError>,
+    ) -> Result<bool, Failure> {
+        if !wanted {
+            return Ok(false);
+        }
+        write().map_err(|e| {
+            let kind = FailureKind::Unavailable;
+            Failure::new(kind, format!("it runs now, but was not written to the configuration: {e}"))
+        })
+    }
+
+    /// Starts a listener.
+    pub(super) async fn listen(&self, address: &Multiaddr) -> Result<(), Failure> {
+        config::listenable(address).map_err(|why| Failure::new(FailureKind::Usage, why))?;
+        if self.engine.borrow().listeners.find(address).is_some_and(|l| l.socket.is_some()) {
+            let message = format!("a listener on {address} exists already");
+            return Err(Failure::new(FailureKind::Conflict, message).with_next("rovy listener list"));
+        }
+        let interfaces = self.netlink.interfaces().await.map_err(internal)?;
+        let interface = match address {
+            Multiaddr::Ethernet { ifname, .. } => {
+                let found = check_ethernet_listener(&interfaces, ifname);
+                let found = found.map_err(|p| Failure::new(FailureKind::Usage, p.to_string()).with_next("ip link"))?;
+                Some(found.clone())
+            }
+            Multiaddr::Udp { .. } | Multiaddr::Dns { .. } => None,
+        };
+        let socket = listeners::open(address, interface.as_ref(), self.config.listen.ethertype).map_err(|e| {
+            let kind = match &e {
+                TransportError::Permission { .. } => FailureKind::Permission,
+                TransportError::InUse { .. } => FailureKind::Conflict,
+                TransportError::NoSuchAddress { .. } | TransportError::NoInterface { .. } => FailureKind::NotFound,
+                TransportError::Io { .. } => FailureKind::Internal,
+            };
+            Failure::new(kind, e.to_string())
+        })?;
+        listeners::start(&self.engine, address.clone(), socket);
+        {
+            let mut e = self.engine.borrow_mut();
+            e.links.interfaces = interfaces;
+            if let Some(interface) = interface {
+                e.kernel.attach(interface.index, &interface.name);
+            }
+            e.touch();
+        }
+        self.redial().await;
+        Ok(())
+    }
+
+    fn unlisten(&self, address: &Multiaddr) -> bool {
+        let mut e = self.engine.borrow_mut();
+        let Some(gone) = e.listeners.remove(address) else { return false };
+        if let Some(Socket::Ethernet(socket)) = &gone.socket {
+            e.kernel.detach(socket.ifindex());
+        }
+        e.touch();
+        true
+    }
+
+    fn no_listener(&self, address: &Multiaddr) -> Failure {
+        let all: Vec<String> = self.engine.borrow().listeners.iter().map(|l| l.address.to_string()).collect();
+        let there = if all.is_empty() { "there are none".to_owned() } else { format!("there are: {}", all.join(", ")) };
+        Failure::new(FailureKind::NotFound, format!("no listener on {address}; {there}")).with_next("rovy listener list")
+    }
+
+    async fn connect(&self, address: Multiaddr, persist: bool) -> Answer {
+        let Some(peer) = address.peer() else {
+            let message = format!("{address} does not say whom: add /rovy/<PeerID>");
+            return Err(Failure::new(FailureKind::Usage, message).with_next("rovy info   # on the peer, shows its PeerID"));
+        };
+        if peer == self.engine.borrow().node.id() {
+            return Err(Failure::new(FailureKind::Usage, "that is this node itself"));
+        }
+        let endpoints = self.endpoints(&address).await?;
+        {
+            let mut dials = self.dials.borrow_mut();
+            match dials.iter_mut().find(|(id, _)| *id == peer) {
+                Some((_, addresses)) if !addresses.contains(&address) => addresses.push(address.clone()),
+                Some(_) => {}
+                None => dials.push((peer, vec![address.clone()])),
+            }
+        }
+        self.dial(peer, endpoints);
+        let stored = self.persist(persist, || config::persist::add_peer(&self.config_path, peer, &address))?;
+        if stored {
+            self.configured.borrow_mut().push(peer);
+        }
+        let deadline = Instant::now() + CONNECT;
+        loop {
+            let view = self.engine.borrow().node.peers().find(|p| p.id == peer);
+            match view {
+                Some(p) if p.state == PeerState::Connected || Instant::now() >= deadline => {
+                    return Ok(Reply::Peer(views::peer(self, &p)));
+                }
+                Some(_) => tokio::time::sleep(LOOK).await,
+                None => return Err(no_peer(&peer)),
+            }
+        }
+    }
+
+    fn dial(&self, peer: PeerId, endpoints: Vec<Endpoint>) {
+        let mut e = self.engine.borrow_mut();
+        e.node.connect(clock::now(), peer, endpoints, true);
+        e.collect();
+        e.timer.notify_one();
+    }
+
+    /// The endpoints an address stands for.
+    async fn endpoints(&self, address: &Multiaddr) -> Result<Vec<Endpoint>, Failure> {
+        let udp = |remote: SocketAddr| Endpoint::Udp { remote, local: None };
+        match address {
+            Multiaddr::Udp { addr, .. } => {
+                if self.engine.borrow().listeners.from(addr, None).is_none() {
+                    let family = if addr.is_ipv4() { "/ip4/0.0.0.0/udp/1312" } else { "/ip6/::/udp/1312" };
+                    let message = format!("no listener can send to {address}");
+                    let next = format!("rovy listener start {family}");
+                    return Err(Failure::new(FailureKind::NotFound, message).with_next(next));
+                }
+                Ok(vec![udp(*addr)])
+            }
+            Multiaddr::Ethernet { ifname, .. } => {
+                let e = self.engine.borrow();
+                let Some(socket) = e.listeners.ethernet_named(ifname) else {
+                    let message = format!("no listener on interface {ifname}");
+                    let next = format!("rovy listener start /ethif/{ifname}");
+                    return Err(Failure::new(FailureKind::NotFound, message).with_next(next));
+                };
+                // Whose MAC address it is the answer tells; only the right peer can answer.
+                Ok(vec![Endpoint::Ethernet { ifindex: socket.ifindex(), mac: BROADCAST }])
+            }
+            Multiaddr::Dns { name, port, .. } => {
+                let found = tokio::net::lookup_host((name.as_str(), *port)).await;
+                let found = found.map_err(|e| {
+                    let message = format!("cannot resolve {name}: {e}");
+                    Failure::new(FailureKind::NotFound, message).with_next(format!("getent ahosts {name}"))
+                })?;
+                Ok(found.map(|a| SocketAddr::new(IpAddr::to_canonical(&a.ip()), a.port())).map(udp).collect())
+            }
+        }
+    }
+
+    /// Tries peers that should be connected and are not, with names resolved anew.
+    pub(super) async fn redial(&self) {
+        let dials = self.dials.borrow().clone();
+        for (peer, addresses) in dials {
+            let up = self.engine.borrow().node.peers().any(|p| p.id == peer && p.state == PeerState::Connected);
+            if up {
+                continue;
+            }
+            let mut endpoints = Vec::new();
+            for address in &addresses {
+                match self.endpoints(address).await {
+                    Ok(more) => endpoints.extend(more),
+                    Err(failure) => tracing::debug!(%peer, %failure, "an address of the peer is of no use now"),
+                }
+            }
+            self.dial(peer, endpoints);
+        }
+    }
+
+    fn add_route(&self, peer: PeerId, route: &Route) -> Answer {
+        let hops = Hops::try_from(route.rest()).map_err(|e| Failure::new(FailureKind::Usage, e.to_string()))?;
+        let mut e = self.engine.borrow_mut();
+        if peer == e.node.id() {
+            return Err(Failure::new(FailureKind::Usage, "that is this node itself"));
+        }
+        if e.node.slot_owner(route.first()).is_none() {
+            let message = format!("this node has no slot {:02x}, with which {route} starts", route.first());
+            return Err(Failure::new(FailureKind::NotFound, message).with_next("rovy peer list"));
+        }
+        let new = e.node.add_route(clock::now(), peer, route.first(), hops);
+        e.collect();
+        e.timer.notify_one();
+        if new {
+            Ok(Reply::Done)
+        } else {
+            let message = format!("the route {route} to {peer} exists already");
+            Err(Failure::new(FailureKind::Conflict, message).with_next("rovy route list"))
+        }
+    }
+
+    fn remove_route(&self, peer: PeerId, route: Option<&Route>) -> Answer {
+        let gone = route.map(|r| (r.first(), r.rest().iter().copied().collect::<Hops>()));
+        let mut e = self.engine.borrow_mut();
+        let removed = e.node.remove_route(peer, gone.as_ref());
+        e.collect();
+        if removed > 0 {
+            Ok(Reply::Done)
+        } else {
+            let message = format!("no such route to {peer} was set by hand");
+            Err(Failure::new(FailureKind::NotFound, message).with_next("rovy route list"))
+        }
+    }
+
+    /// Makes the TUN device.
+    pub(super) async fn start_fc00(&self, ifname: Option<&str>) -> Answer {
+        if let Some((name, ..)) = self.engine.borrow().host.device() {
+            let message = format!("fc00 runs already, on {name}");
+            return Err(Failure::new(FailureKind::Conflict, message).with_next("rovy fc00 status"));
+        }
+        let ifname = ifname.unwrap_or(&self.ifname);
+        let mtu = self.config.fc00.mtu.bytes();
+        tun::start(&self.engine, &self.netlink, ifname, mtu).await.map_err(|error| {
+            let kind = match &error {
+                Fc00Error::Permission { .. } => FailureKind::Permission,
+                Fc00Error::NameTaken { .. } => FailureKind::Conflict,
+                _ => FailureKind::Internal,
+            };
+            self.engine.borrow_mut().host.why = Some(error.to_string());
+            Failure::new(kind, error.to_string())
+        })?;
+        Ok(Reply::Fc00(views::fc00(self)))
+    }
+}
+
+fn no_peer(peer: &PeerId) -> Failure {
+    Failure::new(FailureKind::NotFound, format!("no peer {peer}")).with_next("rovy peer list")
+}

@@ -1,0 +1,193 @@
+//! The packet path: from sockets and TUN through dataplane and core, and back out. Nothing here waits.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rovy_common::wire::{self, MessageType};
+use rovy_common::{Counter, DropReason};
+use tokio::sync::Notify;
+
+use super::clock;
+use super::kernel::Kernel;
+use super::linker::Links;
+use super::listeners::Listeners;
+use super::tun::Host;
+use crate::core::{Action, HEADROOM, Inbound, Node, Origin, Path};
+use crate::dataplane::{Switched, Tables};
+use crate::fc00::packet;
+use crate::transport::{Endpoint, drop_reason};
+
+/// Actions that may wait for the linker before sockets are read no further.
+const BACKLOG: usize = 1024;
+
+/// Everything the packet thread owns.
+pub(super) struct Engine {
+    pub(super) node: Node,
+    pub(super) tables: Tables,
+    pub(super) kernel: Kernel,
+    pub(super) listeners: Listeners,
+    pub(super) links: Links,
+    pub(super) host: Host,
+    /// Transit that this agent sent on itself.
+    pub(super) forwarded: u64,
+    pub(super) actions: std::collections::VecDeque<Action>,
+    /// Wakes the linker when there is something to do.
+    pub(super) work: Arc<Notify>,
+    /// Wakes the timer when the deadline moved.
+    pub(super) timer: Arc<Notify>,
+    /// Wakes readers when the backlog is gone.
+    pub(super) room: Arc<Notify>,
+    scratch: Vec<u8>,
+}
+
+/// The engine as the tasks of the packet thread share it. Borrowed between two waits only.
+pub(super) type Shared = Rc<RefCell<Engine>>;
+
+impl Engine {
+    pub(super) fn new(node: Node, tables: Tables, kernel: Kernel, listeners: Listeners, host: Host) -> Self {
+        Self {
+            node,
+            tables,
+            kernel,
+            listeners,
+            links: Links::default(),
+            host,
+            forwarded: 0,
+            actions: std::collections::VecDeque::new(),
+            work: Arc::new(Notify::new()),
+            timer: Arc::new(Notify::new()),
+            room: Arc::new(Notify::new()),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Takes what the core wants done; wakes who does it.
+    pub(super) fn collect(&mut self) {
+        let before = self.actions.len();
+        self.actions.extend(std::iter::from_fn(|| self.node.poll()));
+        if self.actions.len() > before {
+            self.timer.notify_one();
+            self.work.notify_one();
+        }
+    }
+
+    /// Has the linker look at the underlay anew.
+    pub(super) fn touch(&mut self) {
+        self.links.refresh = true;
+        self.work.notify_one();
+    }
+
+    /// Whether readers should pause.
+    pub(super) fn busy(&self) -> bool {
+        self.actions.len() >= BACKLOG
+    }
+
+    /// A message from the underlay. `exact`: nothing may follow it.
+    pub(super) fn receive(&mut self, from: Endpoint, message: &mut [u8], exact: bool) {
+        if let Err(reason) = self.take(from, message, exact) {
+            self.tables.count(Counter::Drop(reason));
+            tracing::trace!(?from, reason = reason.name(), "dropped");
+        }
+    }
+
+    fn take(&mut self, from: Endpoint, message: &mut [u8], exact: bool) -> Result<(), DropReason> {
+        let (kind, length) = wire::check_bytes(message, exact)?;
+        let message = message.get_mut(..length).ok_or(DropReason::BadLength)?;
+        if kind != MessageType::Transit {
+            return self.hand_over(&Origin::Direct(from), message);
+        }
+        let index = message.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
+        let known = self.tables.endpoint(index).copied();
+        let switched = self.tables.switch(clock::mono_ns(), message)?;
+        if known.is_some_and(|k| k != from) {
+            self.node.moved_to(index, from);
+            self.collect();
+        }
+        match switched {
+            Switched::Forward(to) => {
+                self.transmit(&to, message)?;
+                self.forwarded += 1;
+                Ok(())
+            }
+            Switched::Here { inner, slot, hops } => {
+                let inner = message.get_mut(inner).ok_or(DropReason::BadLength)?;
+                self.hand_over(&Origin::Routed { slot, hops }, inner)
+            }
+        }
+    }
+
+    /// Gives a message to the core, and what comes out to the TUN.
+    fn hand_over(&mut self, origin: &Origin, message: &mut [u8]) -> Result<(), DropReason> {
+        let taken = self.node.message(clock::now(), origin, message);
+        self.collect();
+        if let Inbound::Packet(range) = taken? {
+            let packet = message.get(range).ok_or(DropReason::BadLength)?;
+            self.host.deliver(packet)?;
+        }
+        Ok(())
+    }
+
+    /// An IPv6 packet from the TUN, at `packet` of a buffer with room around it.
+    pub(super) fn take_packet(&mut self, buf: &mut [u8], packet: Range<usize>) {
+        if let Err(reason) = self.seal_packet(buf, packet.clone()) {
+            self.tables.count(Counter::Drop(reason));
+            if reason == DropReason::NoRoute
+                && let Some(bytes) = buf.get(packet)
+            {
+                self.refuse(bytes);
+            }
+        }
+    }
+
+    fn seal_packet(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<(), DropReason> {
+        let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
+        packet::check(bytes).map_err(packet::Insane::reason)?;
+        let sealed = self.node.packet(clock::now(), buf, packet);
+        self.collect();
+        match sealed? {
+            Some(out) => self.send(&out.path, buf, out.message),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells a program on this host that nobody is known at the address it sent to.
+    fn refuse(&mut self, packet: &[u8]) {
+        let from = self.node.id().address();
+        if let Some(answer) = packet::unreachable(packet, packet::Unreachable::NoRoute, from) {
+            // The program only waits longer when this does not fit either.
+            let _ = self.host.deliver(&answer);
+        }
+    }
+
+    /// Sends the message at `range` of a buffer, under a transit header if its path is routed.
+    pub(super) fn send(&mut self, path: &Path, buf: &mut [u8], range: Range<usize>) -> Result<(), DropReason> {
+        match path {
+            Path::Direct(to) => self.transmit(to, buf.get(range).ok_or(DropReason::BadLength)?),
+            Path::Routed { slot, hops } => {
+                let (range, to) = self.tables.originate(clock::mono_ns(), *slot, hops, buf, range)?;
+                self.transmit(&to, buf.get(range).ok_or(DropReason::BadLength)?)
+            }
+        }
+    }
+
+    /// Sends a message of the core's, which has no room in front.
+    pub(super) fn send_message(&mut self, path: &Path, message: &[u8]) {
+        let mut buf = std::mem::take(&mut self.scratch);
+        buf.clear();
+        buf.resize(HEADROOM + 16, 0);
+        let start = buf.len();
+        buf.extend_from_slice(message);
+        let range = start..buf.len();
+        if let Err(reason) = self.send(path, &mut buf, range) {
+            self.tables.count(Counter::Drop(reason));
+            tracing::debug!(?path, reason = reason.name(), "a message of our own could not be sent");
+        }
+        self.scratch = buf;
+    }
+
+    fn transmit(&self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
+        self.listeners.send(to, message).map_err(|e| drop_reason(&e))
+    }
+}

@@ -1,0 +1,129 @@
+//! What runs beside the readers on the packet thread: timers, watching the host, commands, the end.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::commands::Control;
+use super::engine::Shared;
+use super::{clock, tun};
+use crate::api::Request;
+use crate::netlink::{Change, watch};
+
+/// How often devices are asked whether they transmit redirected frames, and down listeners are tried.
+const PROBE: Duration = Duration::from_secs(1);
+/// How often peers that should be connected get their names resolved anew.
+const REDIAL: u32 = 30;
+/// Notices of the kernel come in bursts: how long to gather them.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Calls the core when it wants to be called.
+pub(super) async fn timer(engine: Shared) {
+    loop {
+        let (deadline, changed) = {
+            let e = engine.borrow();
+            (e.node.deadline(), e.timer.clone())
+        };
+        let wait = Duration::from_nanos(deadline.saturating_sub(clock::mono_ns()));
+        tokio::select! {
+            () = tokio::time::sleep(wait.min(Duration::from_secs(3600))) => {
+                let mut e = engine.borrow_mut();
+                if e.node.deadline() <= clock::mono_ns() {
+                    e.node.timeout(clock::now());
+                    e.collect();
+                }
+            }
+            () = changed.notified() => {}
+        }
+    }
+}
+
+/// Follows interfaces, addresses, routes and next hops.
+pub(super) async fn watch(engine: Shared) {
+    loop {
+        match watch::watch() {
+            Ok((mut changes, work)) => {
+                let worker = tokio::task::spawn_local(work);
+                while let Some(change) = changes.recv().await {
+                    tokio::time::sleep(GATHER).await;
+                    let mut links = matters(change);
+                    while let Ok(more) = changes.try_recv() {
+                        links |= matters(more);
+                    }
+                    if links {
+                        engine.borrow_mut().touch();
+                    }
+                }
+                worker.abort();
+            }
+            Err(error) => tracing::warn!(%error, "cannot watch the kernel's tables"),
+        }
+        tokio::time::sleep(PROBE).await;
+    }
+}
+
+/// Whether links may look different on the wire after it.
+fn matters(change: Change) -> bool {
+    match change {
+        Change::Link(_) | Change::LinkGone(_) | Change::Address(_) | Change::Route | Change::Overrun => true,
+        Change::Neighbour { .. } => true,
+    }
+}
+
+/// Looks after what nobody tells: abilities of devices, next hops still unknown, listeners that are down.
+pub(super) async fn probe(control: Rc<Control>) {
+    let mut ticks = 0;
+    loop {
+        tokio::time::sleep(PROBE).await;
+        ticks += 1;
+        let down: Vec<_> = {
+            let mut e = control.engine.borrow_mut();
+            let changed = e.kernel.probe();
+            if changed || e.links.tx.values().any(|s| !s.why.is_empty()) {
+                e.touch();
+            }
+            e.listeners.iter().filter(|l| l.socket.is_none()).map(|l| l.address.clone()).collect()
+        };
+        for address in down {
+            if control.listen(&address).await.is_ok() {
+                tracing::info!(%address, "the listener is back");
+            }
+        }
+        if ticks % REDIAL == 0 {
+            control.redial().await;
+        }
+    }
+}
+
+/// Answers commands, each in a task of its own: one that waits does not keep the others.
+pub(super) async fn commands(control: Rc<Control>, mut requests: mpsc::Receiver<Request>) {
+    while let Some(request) = requests.recv().await {
+        let control = control.clone();
+        tokio::task::spawn_local(async move { control.serve(request).await });
+    }
+}
+
+/// Waits for a command or a signal to stop, then takes everything down that is not to stay.
+pub(super) async fn until_stopped(mut stopping: mpsc::Receiver<bool>, control: &Control) -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let keep_transit = tokio::select! {
+        keep = stopping.recv() => keep.unwrap_or(false),
+        _ = term.recv() => false,
+        _ = int.recv() => false,
+    };
+    tracing::info!(keep_transit, "stopping");
+    if let Err(error) = tun::stop(&control.engine).await {
+        tracing::warn!(%error, "cannot take the TUN device down cleanly");
+    }
+    if keep_transit {
+        return Ok(());
+    }
+    let xdp = control.engine.borrow_mut().kernel.take();
+    match xdp {
+        Some(xdp) => xdp.unpin_all().map_err(Into::into),
+        None => Ok(()),
+    }
+}

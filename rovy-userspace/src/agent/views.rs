@@ -1,0 +1,226 @@
+//! What status commands show.
+
+use std::net::IpAddr;
+
+use rovy_common::{Counter, DropReason, UpReason};
+
+use super::commands::Control;
+use super::listeners::{Listener, Socket, endpoint_string, endpoint_text};
+use super::{clock, kernel};
+use crate::api::{self, Failure, FailureKind};
+use crate::core::{self, Path};
+use crate::dataplane::{Dataplane, xdp::XdpError};
+use crate::multiaddr::{Multiaddr, Route};
+use crate::transport::Endpoint;
+
+/// A slot as it is written in routes.
+fn slot_text(slot: u16) -> String {
+    if slot < 256 { format!("{slot:02x}") } else { format!("{slot:04x}") }
+}
+
+fn endpoint_kind(endpoint: &Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Ethernet { .. } => "eth",
+        Endpoint::Udp { remote, .. } if remote.is_ipv4() => "udp4",
+        Endpoint::Udp { .. } => "udp6",
+    }
+}
+
+fn xdp_summary(control: &Control) -> String {
+    let e = control.engine.borrow();
+    if let Some(why) = e.kernel.why() {
+        return format!("off: {why}");
+    }
+    let all: Vec<String> =
+        e.kernel.attached().map(|a| format!("{} on {}", kernel::mode_name(a.mode), a.ifname)).collect();
+    if all.is_empty() { "ready, attached nowhere yet".to_owned() } else { all.join(", ") }
+}
+
+pub(super) fn info(control: &Control) -> api::Info {
+    let xdp = xdp_summary(control);
+    let e = control.engine.borrow();
+    let (mut peers, mut connected) = (0, 0);
+    for p in e.node.peers() {
+        peers += 1;
+        connected += u32::from(p.state == core::PeerState::Connected);
+    }
+    api::Info {
+        peer_id: e.node.id(),
+        address: e.node.id().address(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        uptime_s: control.started.elapsed().as_secs(),
+        xdp,
+        config: control.config_path.display().to_string(),
+        listeners: e.listeners.iter().count() as u32,
+        peers_connected: connected,
+        peers,
+        fc00_ifname: e.host.device().map(|(name, ..)| name.to_owned()),
+    }
+}
+
+pub(super) fn listeners(control: &Control) -> Vec<api::Listener> {
+    let e = control.engine.borrow();
+    e.listeners.iter().map(|l| view_listener(&e, l)).collect()
+}
+
+pub(super) fn listener(control: &Control, address: &Multiaddr) -> Result<api::Listener, Failure> {
+    let e = control.engine.borrow();
+    let found = e.listeners.find(address).map(|l| view_listener(&e, l));
+    found.ok_or_else(|| Failure::new(FailureKind::Internal, format!("the listener on {address} went away at once")))
+}
+
+fn view_listener(e: &super::engine::Engine, l: &Listener) -> api::Listener {
+    let (ifname, (xdp_mode, xdp_why), effective) = match (&l.address, &l.socket) {
+        (_, Some(Socket::Ethernet(s))) => {
+            let [a, b, c, d, x, f] = s.mac();
+            let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{x:02x}:{f:02x}");
+            (Some(s.ifname().to_owned()), e.kernel.mode(s.ifindex()), vec![mac])
+        }
+        (_, Some(Socket::Udp(s))) => (None, udp_mode(e), effective(e, s.local_addr())),
+        (Multiaddr::Ethernet { ifname, .. }, None) => {
+            (Some(ifname.clone()), ("off", "the interface is gone or down".to_owned()), Vec::new())
+        }
+        (_, None) => (None, ("off", "the socket is closed".to_owned()), Vec::new()),
+    };
+    let state = if l.socket.is_some() { api::ListenerState::Up } else { api::ListenerState::Down };
+    let kind = l.address.kind().to_owned();
+    api::Listener { address: l.address.clone(), kind, ifname, state, xdp_mode: xdp_mode.to_owned(), xdp_why, effective }
+}
+
+/// UDP listeners are attached where neighbours are, so there may be several modes.
+fn udp_mode(e: &super::engine::Engine) -> (&'static str, String) {
+    if let Some(why) = e.kernel.why() {
+        return ("off", why.to_owned());
+    }
+    let on: Vec<_> = e.kernel.attached().collect();
+    let Some(first) = on.first() else {
+        return ("off", "attaches when a neighbour is found behind an interface".to_owned());
+    };
+    let text: Vec<String> = on.iter().map(|a| format!("{} {}", a.ifname, a.why)).collect();
+    (kernel::mode_name(first.mode), text.join("; "))
+}
+
+fn effective(e: &super::engine::Engine, bound: std::net::SocketAddr) -> Vec<String> {
+    let multiaddr = |ip: IpAddr| {
+        let family = if ip.is_ipv4() { "ip4" } else { "ip6" };
+        format!("/{family}/{ip}/udp/{}", bound.port())
+    };
+    if !bound.ip().is_unspecified() {
+        return vec![multiaddr(bound.ip())];
+    }
+    let own = e.links.interfaces.iter().flat_map(|i| &i.addrs);
+    let usable = |ip: &&IpAddr| match ip {
+        IpAddr::V4(a) => bound.is_ipv4() && !a.is_loopback(),
+        // Link-local addresses need an interface beside them, and fc00::/8 is what runs on top.
+        IpAddr::V6(a) => bound.is_ipv6() && !a.is_loopback() && !a.is_unicast_link_local() && a.octets()[0] != 0xfc,
+    };
+    own.filter(usable).map(|ip| multiaddr(*ip)).collect()
+}
+
+pub(super) fn peers(control: &Control) -> Vec<api::Peer> {
+    let all: Vec<_> = control.engine.borrow().node.peers().collect();
+    all.iter().map(|p| peer(control, p)).collect()
+}
+
+pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
+    let e = control.engine.borrow();
+    let direct = matches!(p.path, Some(Path::Direct(_)));
+    let kind = match &p.path {
+        Some(Path::Direct(at)) => Some(endpoint_kind(at).to_owned()),
+        _ => None,
+    };
+    api::Peer {
+        peer_id: p.id,
+        address: p.address,
+        state: match p.state {
+            core::PeerState::Connected => api::PeerState::Connected,
+            core::PeerState::Connecting => api::PeerState::Connecting,
+            core::PeerState::Disconnected => api::PeerState::Disconnected,
+        },
+        endpoint: endpoint_text(p.path.as_ref(), |i| e.links.name(i)),
+        kind,
+        slot: p.slot,
+        slot_text: p.slot.map(slot_text),
+        direct,
+        rtt_us: p.rtt_ns.map(|ns| ns / 1_000),
+        rx_packets: p.packets[0],
+        rx_bytes: p.bytes[0],
+        tx_packets: p.packets[1],
+        tx_bytes: p.bytes[1],
+        last_seen_s: p.received_ns.map(|t| clock::mono_ns().saturating_sub(t) / 1_000_000_000),
+        configured: control.configured.borrow().contains(&p.id),
+    }
+}
+
+pub(super) fn routes(control: &Control) -> Vec<api::RouteInfo> {
+    let views = control.engine.borrow().node.routes();
+    let info = |r: &core::RouteView| {
+        Some(api::RouteInfo {
+            peer_id: r.peer,
+            route: Route::new(r.slot, &r.hops).ok()?,
+            source: match r.source {
+                core::RouteSource::Direct => api::RouteSource::Direct,
+                core::RouteSource::Configured => api::RouteSource::Configured,
+                core::RouteSource::Learned => api::RouteSource::Learned,
+            },
+            in_use: r.in_use,
+        })
+    };
+    views.iter().filter_map(info).collect()
+}
+
+pub(super) fn fc00(control: &Control) -> api::Fc00Status {
+    let e = control.engine.borrow();
+    let device = e.host.device();
+    api::Fc00Status {
+        running: device.is_some(),
+        ifname: device.map(|(name, ..)| name.to_owned()),
+        address: device.map(|_| e.node.id().address()),
+        mtu: device.map(|(_, mtu, _)| mtu),
+        table: device.map(|(.., table)| table),
+        rx_packets: e.host.packets[0],
+        tx_packets: e.host.packets[1],
+        why: e.host.why.clone(),
+    }
+}
+
+pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
+    let e = control.engine.borrow();
+    let Ok(agent) = e.tables.counts();
+    let kernel = e.kernel.xdp_ref().map_or(Ok([0; 64]), Dataplane::counts)?;
+    let mut stats = api::Stats {
+        transit: api::TransitStats {
+            kernel_packets: kernel[Counter::Forwarded.index() as usize],
+            agent_packets: e.forwarded,
+        },
+        sessions: e.node.sessions().0 as u32,
+        ..api::Stats::default()
+    };
+    for reason in DropReason::ALL {
+        let at = Counter::Drop(*reason).index() as usize;
+        stats.drops.kernel.insert(reason.name().to_owned(), kernel[at]);
+        stats.drops.agent.insert(reason.name().to_owned(), agent[at]);
+    }
+    for reason in UpReason::ALL {
+        stats.up.insert(reason.name().to_owned(), kernel[Counter::Up(*reason).index() as usize]);
+    }
+    for (slot, sending) in &e.links.tx {
+        let Ok(mine) = e.tables.slot_stats(*slot);
+        let theirs = e.kernel.xdp_ref().map_or(Ok(Default::default()), |x| x.slot_stats(*slot))?;
+        stats.links.push(api::LinkStats {
+            slot: *slot,
+            slot_text: slot_text(*slot),
+            peer_id: sending.link.peer,
+            endpoint: endpoint_string(&sending.link.endpoint, |i| e.links.name(i)),
+            kind: endpoint_kind(&sending.link.endpoint).to_owned(),
+            rx_packets: mine.rx_packets + theirs.rx_packets,
+            rx_bytes: mine.rx_bytes + theirs.rx_bytes,
+            tx_packets: mine.tx_packets + theirs.tx_packets,
+            tx_bytes: mine.tx_bytes + theirs.tx_bytes,
+            redirect: sending.why.is_empty(),
+            why: sending.why.clone(),
+        });
+    }
+    Ok(stats)
+}

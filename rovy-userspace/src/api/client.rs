@@ -1,0 +1,133 @@
+//! The command line's side: finds the agent and asks it.
+
+use super::{Command, Failure};
+use crate::config::{Paths, User};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// Largest answer that is taken.
+const MAX_ANSWER: usize = 64 << 20;
+/// A little more than the agent gives itself.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No agent answers.
+    #[error("no rovy agent is running (looked at {})", list(.tried))]
+    NoAgent {
+        /// Where it was looked for.
+        tried: Vec<PathBuf>,
+    },
+    /// More than one agent answers.
+    #[error("several rovy agents are running ({}); choose one with --socket PATH", list(.0))]
+    Several(Vec<PathBuf>),
+    /// An agent is there, for somebody else.
+    #[error("not allowed to talk to the agent at {0}")]
+    Permission(PathBuf),
+    /// The agent was there and went away, or does not answer.
+    #[error("the agent at {socket} does not answer: {why}")]
+    Broken {
+        /// Its socket.
+        socket: PathBuf,
+        /// What happened.
+        why: String,
+    },
+    /// The agent said no.
+    #[error(transparent)]
+    Refused(Failure),
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// A way to one agent.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// Finds the agent: at `socket` when given, else where agents usually are. Several alive are an error.
+    ///
+    /// # Errors
+    /// [`ClientError::NoAgent`], [`ClientError::Several`] or [`ClientError::Permission`].
+    pub fn find(socket: Option<&Path>, user: &User) -> Result<Self, ClientError> {
+        Self::among(socket.map_or_else(|| Paths::sockets(user), |s| vec![s.to_path_buf()]))
+    }
+
+    pub(super) fn among(tried: Vec<PathBuf>) -> Result<Self, ClientError> {
+        let mut alive = Vec::new();
+        let mut denied = None;
+        for path in &tried {
+            match StdStream::connect(path) {
+                Ok(_) => alive.push(path.clone()),
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => denied = denied.or(Some(path.clone())),
+                Err(_) => {}
+            }
+        }
+        match (alive.len(), denied) {
+            (0, Some(path)) => Err(ClientError::Permission(path)),
+            (0, None) => Err(ClientError::NoAgent { tried }),
+            (1, _) => Ok(Self { socket: alive.swap_remove(0) }),
+            _ => Err(ClientError::Several(alive)),
+        }
+    }
+
+    /// The agent's socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Asks the agent and gives its answer as JSON.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the agent says no, [`ClientError::Broken`] when it says nothing.
+    pub async fn call(&self, command: &Command) -> Result<serde_json::Value, ClientError> {
+        let broken = |why: String| ClientError::Broken { socket: self.socket.clone(), why };
+        let (ok, body) = timeout(PATIENCE, self.exchange(command))
+            .await
+            .map_err(|_| broken(format!("nothing came in {} seconds", PATIENCE.as_secs())))?
+            .map_err(|e| broken(e.to_string()))?;
+        let mut value: serde_json::Value =
+            serde_json::from_slice(&body).map_err(|_| broken("the answer is no JSON".into()))?;
+        if ok {
+            return Ok(value);
+        }
+        let error = value.get_mut("error").map(serde_json::Value::take).unwrap_or_default();
+        let failure = serde_json::from_value(error).map_err(|_| broken("the error is of an unknown form".into()))?;
+        Err(ClientError::Refused(failure))
+    }
+
+    async fn exchange(&self, command: &Command) -> Result<(bool, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+        let stream = UnixStream::connect(&self.socket).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let (method, target) = command.to_http();
+        let request = hyper::Request::builder()
+            .method(method.name())
+            .uri(target)
+            .header(hyper::header::HOST, "rovy")
+            .body(Empty::<Bytes>::new())?;
+        let exchange = async {
+            let response = sender.send_request(request).await?;
+            let ok = response.status().is_success();
+            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await?;
+            Ok((ok, body.to_bytes()))
+        };
+        // The connection moves the bytes; it may end before the answer has been read to its end.
+        let mut exchange = std::pin::pin!(exchange);
+        tokio::select! {
+            answer = &mut exchange => answer,
+            _ = connection => exchange.await,
+        }
+    }
+}

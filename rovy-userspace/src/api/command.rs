@@ -1,0 +1,167 @@
+use super::types::{Fc00Status, Info, Listener, Peer, RouteInfo, Stats};
+use crate::identity::PeerId;
+use crate::multiaddr::{Multiaddr, Route};
+use serde::{Deserialize, Serialize};
+
+/// What the API asks of the agent.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Command {
+    /// Who the agent is.
+    Info,
+    /// End.
+    Stop {
+        /// Leave the XDP programs and their maps switching.
+        keep_transit: bool,
+    },
+    /// All listeners.
+    ListenerList,
+    /// Listen on an address.
+    ListenerStart {
+        /// UDP or Ethernet, without a peer.
+        address: Multiaddr,
+        /// Write it into the configuration too.
+        persist: bool,
+    },
+    /// Listen there no more.
+    ListenerStop {
+        /// As it was started.
+        address: Multiaddr,
+        /// Take it out of the configuration too.
+        persist: bool,
+    },
+    /// All peers.
+    PeerList,
+    /// Connect to a peer and stay connected.
+    PeerConnect {
+        /// Where; with the peer.
+        address: Multiaddr,
+        /// Write it into the configuration too.
+        persist: bool,
+    },
+    /// Drop a peer and connect no more.
+    PeerDisconnect {
+        /// Whom.
+        peer: PeerId,
+    },
+    /// All routes.
+    RouteList,
+    /// Route to a peer by hand.
+    RouteAdd {
+        /// To whom.
+        peer: PeerId,
+        /// Which way.
+        route: Route,
+    },
+    /// Remove a route made by hand.
+    RouteDel {
+        /// To whom.
+        peer: PeerId,
+        /// Which one; all of the peer's when absent.
+        route: Option<Route>,
+    },
+    /// Make the TUN device.
+    Fc00Start {
+        /// Its name; the configured one when absent.
+        ifname: Option<String>,
+    },
+    /// Remove the TUN device.
+    Fc00Stop,
+    /// How the TUN device is.
+    Fc00Status,
+    /// Counters.
+    Stats,
+}
+
+/// The agent's answer. In JSON it is the payload alone; the path tells which it is.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// To [`Command::Info`].
+    Info(Info),
+    /// To [`Command::Stop`]: the agent ends once the answer is out.
+    #[serde(serialize_with = "stopped")]
+    Stopped,
+    /// To [`Command::ListenerList`].
+    Listeners(Vec<Listener>),
+    /// To [`Command::ListenerStart`].
+    Listener(Listener),
+    /// To [`Command::PeerList`].
+    Peers(Vec<Peer>),
+    /// To [`Command::PeerConnect`].
+    Peer(Peer),
+    /// To [`Command::RouteList`].
+    Routes(Vec<RouteInfo>),
+    /// To the fc00 commands.
+    Fc00(Fc00Status),
+    /// To [`Command::Stats`].
+    Stats(Box<Stats>),
+    /// Nothing more to say.
+    #[serde(serialize_with = "done")]
+    Done,
+}
+
+fn done<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map([("done", true)])
+}
+
+fn stopped<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map([("stopped", true)])
+}
+
+/// What kind of no it is; decides HTTP status and exit code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The request makes no sense.
+    Usage,
+    /// There is no such thing.
+    NotFound,
+    /// It is there already, or in the way of another.
+    Conflict,
+    /// The agent or its caller may not.
+    Permission,
+    /// This build, kernel or device cannot.
+    Unsupported,
+    /// Not now: starting, stopping, or overloaded.
+    Unavailable,
+    /// A fault of the agent.
+    Internal,
+}
+
+/// Why a command was refused, and what to do next.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What kind of no it is.
+    pub kind: FailureKind,
+    /// What happened, to what.
+    pub message: String,
+    /// What to do next.
+    pub next: Option<String>,
+}
+
+impl Failure {
+    /// A failure without advice.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), next: None }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn with_next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+}
+
+/// A command on its way to the agent.
+#[derive(Debug)]
+pub struct Request {
+    /// What to do.
+    pub command: Command,
+    /// Where the answer goes. The caller may have left.
+    pub reply: tokio::sync::oneshot::Sender<Result<Reply, Failure>>,
+}
+
+/// The way to the agent: bounded, 64 commands at most.
+pub type Requests = tokio::sync::mpsc::Sender<Request>;

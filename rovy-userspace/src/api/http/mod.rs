@@ -1,0 +1,208 @@
+//! Commands as HTTP requests, both ways: method, path and query. Reads are GET, changes POST.
+
+use super::{Command, Failure, FailureKind};
+use crate::config::listenable;
+use crate::identity::PeerId;
+use crate::multiaddr::{Multiaddr, Route};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+/// What would end or split a query.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'&').add(b'+').add(b'<').add(b'>');
+
+/// Longest query that is looked at.
+const MAX_QUERY: usize = 4096;
+
+/// Whether a command changes something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Method {
+    /// It reads.
+    Get,
+    /// It changes.
+    Post,
+}
+
+impl Method {
+    /// As it stands in a request.
+    #[must_use]
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// The method a path takes, `None` when there is no such path.
+#[must_use]
+pub(super) fn method(path: &str) -> Option<Method> {
+    Some(match path {
+        "/v0/info" | "/v0/listener/list" | "/v0/peer/list" | "/v0/route/list" | "/v0/fc00/status" | "/v0/stats" => {
+            Method::Get
+        }
+        "/v0/stop"
+        | "/v0/listener/start"
+        | "/v0/listener/stop"
+        | "/v0/peer/connect"
+        | "/v0/peer/disconnect"
+        | "/v0/route/add"
+        | "/v0/route/del"
+        | "/v0/fc00/start"
+        | "/v0/fc00/stop" => Method::Post,
+        _ => return None,
+    })
+}
+
+impl Command {
+    /// The request of the command: method, and path with query.
+    #[must_use]
+    pub(super) fn to_http(&self) -> (Method, String) {
+        let flag = |persist: &bool| if *persist { "&persist" } else { "" };
+        let escape = |text: &dyn std::fmt::Display| utf8_percent_encode(&text.to_string(), ESCAPED).to_string();
+        let target = match self {
+            Self::Info => "/v0/info".into(),
+            Self::Stop { keep_transit: false } => "/v0/stop".into(),
+            Self::Stop { keep_transit: true } => "/v0/stop?keep_transit".into(),
+            Self::ListenerList => "/v0/listener/list".into(),
+            Self::ListenerStart { address, persist } => {
+                format!("/v0/listener/start?{}{}", escape(address), flag(persist))
+            }
+            Self::ListenerStop { address, persist } => {
+                format!("/v0/listener/stop?{}{}", escape(address), flag(persist))
+            }
+            Self::PeerList => "/v0/peer/list".into(),
+            Self::PeerConnect { address, persist } => format!("/v0/peer/connect?{}{}", escape(address), flag(persist)),
+            Self::PeerDisconnect { peer } => format!("/v0/peer/disconnect?/rovy/{peer}"),
+            Self::RouteList => "/v0/route/list".into(),
+            Self::RouteAdd { peer, route } => format!("/v0/route/add?peer={peer}&route={route}"),
+            Self::RouteDel { peer, route: None } => format!("/v0/route/del?peer={peer}"),
+            Self::RouteDel { peer, route: Some(route) } => format!("/v0/route/del?peer={peer}&route={route}"),
+            Self::Fc00Start { ifname: None } => "/v0/fc00/start".into(),
+            Self::Fc00Start { ifname: Some(name) } => format!("/v0/fc00/start?ifname={}", escape(name)),
+            Self::Fc00Stop => "/v0/fc00/stop".into(),
+            Self::Fc00Status => "/v0/fc00/status".into(),
+            Self::Stats => "/v0/stats".into(),
+        };
+        let path = target.split('?').next().unwrap_or("");
+        (method(path).unwrap_or(Method::Post), target)
+    }
+
+    /// The command of a request whose method fits.
+    ///
+    /// # Errors
+    /// [`FailureKind::NotFound`] for an unknown path, [`FailureKind::Usage`] for a query that does not fit it.
+    pub fn from_http(path: &str, query: &str) -> Result<Self, Failure> {
+        let mut query = Query::parse(query)?;
+        let command = match path {
+            "/v0/info" => Self::Info,
+            "/v0/stop" => Self::Stop { keep_transit: query.flag("keep_transit") },
+            "/v0/listener/list" => Self::ListenerList,
+            "/v0/listener/start" => Self::ListenerStart { address: query.listener()?, persist: query.flag("persist") },
+            "/v0/listener/stop" => Self::ListenerStop { address: query.listener()?, persist: query.flag("persist") },
+            "/v0/peer/list" => Self::PeerList,
+            "/v0/peer/connect" => Self::PeerConnect { address: query.peer_address()?, persist: query.flag("persist") },
+            "/v0/peer/disconnect" => Self::PeerDisconnect { peer: query.peer()? },
+            "/v0/route/list" => Self::RouteList,
+            "/v0/route/add" => {
+                Self::RouteAdd { peer: query.peer()?, route: query.route()?.ok_or_else(|| usage("route= is missing"))? }
+            }
+            "/v0/route/del" => Self::RouteDel { peer: query.peer()?, route: query.route()? },
+            "/v0/fc00/start" => Self::Fc00Start { ifname: query.ifname()? },
+            "/v0/fc00/stop" => Self::Fc00Stop,
+            "/v0/fc00/status" => Self::Fc00Status,
+            "/v0/stats" => Self::Stats,
+            _ => return Err(Failure::new(FailureKind::NotFound, format!("{}: no such path", shorten(path)))),
+        };
+        query.end()?;
+        Ok(command)
+    }
+}
+
+fn usage(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::Usage, message)
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+/// The parts of a query that nobody has taken yet: `/multiaddr`, `key=value` and flags.
+struct Query(Vec<String>);
+
+impl Query {
+    fn parse(query: &str) -> Result<Self, Failure> {
+        if query.len() > MAX_QUERY {
+            return Err(usage("the query is too long"));
+        }
+        let decode = |part: &str| {
+            let text = percent_decode_str(part).decode_utf8();
+            text.map(|t| t.into_owned()).map_err(|_| usage(format!("`{}` is not UTF-8", shorten(part))))
+        };
+        query.split('&').filter(|p| !p.is_empty()).map(decode).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn take(&mut self, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        self.0.iter().position(|p| wanted(p)).map(|at| self.0.remove(at))
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        self.take(|p| p.strip_prefix(name).is_some_and(|rest| matches!(rest, "" | "=true" | "=1"))).is_some()
+    }
+
+    fn value(&mut self, name: &str) -> Option<String> {
+        let prefix = format!("{name}=");
+        self.take(|p| p.starts_with(&prefix)).map(|p| p[prefix.len()..].to_owned())
+    }
+
+    fn multiaddr(&mut self) -> Result<Multiaddr, Failure> {
+        let text = self.take(|p| p.starts_with('/')).ok_or_else(|| {
+            usage("the multiaddr is missing").with_next("put it behind the `?`, such as ?/ethif/eth0")
+        })?;
+        text.parse().map_err(|e: crate::multiaddr::MultiaddrError| usage(e.to_string()))
+    }
+
+    fn listener(&mut self) -> Result<Multiaddr, Failure> {
+        let address = self.multiaddr()?;
+        listenable(&address).map_err(usage)?;
+        Ok(address)
+    }
+
+    fn peer_address(&mut self) -> Result<Multiaddr, Failure> {
+        let address = self.multiaddr()?;
+        if address.peer().is_none() {
+            return Err(usage(format!("{address}: it does not say which peer is expected there"))
+                .with_next("append /rovy/<PeerID>; `rovy info` shows it on the other node"));
+        }
+        Ok(address)
+    }
+
+    /// `/rovy/<PeerID>` or `peer=<PeerID>`.
+    fn peer(&mut self) -> Result<PeerId, Failure> {
+        let text = self.value("peer").or_else(|| self.take(|p| p.starts_with("/rovy/")));
+        let text = text.ok_or_else(|| usage("the peer is missing").with_next("name it as /rovy/<PeerID>"))?;
+        let id = text.strip_prefix("/rovy/").unwrap_or(&text);
+        id.parse().map_err(|e: crate::identity::IdentityError| usage(format!("{}: {e}", shorten(id))))
+    }
+
+    /// `route=/rovyrt/..` or `/rovyrt/..`.
+    fn route(&mut self) -> Result<Option<Route>, Failure> {
+        let Some(text) = self.value("route").or_else(|| self.take(|p| p.starts_with("/rovyrt/"))) else {
+            return Ok(None);
+        };
+        text.parse().map(Some).map_err(|e: crate::multiaddr::RouteError| usage(format!("{}: {e}", shorten(&text))))
+    }
+
+    fn ifname(&mut self) -> Result<Option<String>, Failure> {
+        let Some(name) = self.value("ifname") else { return Ok(None) };
+        match format!("/ethif/{name}").parse() {
+            Ok(Multiaddr::Ethernet { .. }) => Ok(Some(name)),
+            _ => Err(usage(format!("`{}` cannot be the name of an interface", shorten(&name)))),
+        }
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        self.0.first().map_or(Ok(()), |left| Err(usage(format!("`{}` does not belong into this query", shorten(left)))))
+    }
+}
+
+#[cfg(test)]
+mod tests;

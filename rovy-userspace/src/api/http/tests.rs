@@ -1,0 +1,88 @@
+use super::*;
+use proptest::prelude::*;
+
+const PEER: &str = "bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee";
+
+fn failure(path: &str, query: &str) -> Failure {
+    Command::from_http(path, query).unwrap_err()
+}
+
+#[test]
+fn every_command_survives_the_way() {
+    let peer: PeerId = PEER.parse().unwrap();
+    let route: Route = "/rovyrt/04.2a.0113".parse().unwrap();
+    let eth: Multiaddr = "/ethif/a%b&c#d".parse().unwrap();
+    let at: Multiaddr = format!("/ip6/2001:db8::1/udp/1312/rovy/{PEER}").parse().unwrap();
+    let mut commands = vec![
+        Command::Info,
+        Command::ListenerList,
+        Command::PeerList,
+        Command::PeerDisconnect { peer },
+        Command::RouteList,
+        Command::RouteAdd { peer, route: route.clone() },
+        Command::RouteDel { peer, route: None },
+        Command::RouteDel { peer, route: Some(route) },
+        Command::Fc00Start { ifname: None },
+        Command::Fc00Start { ifname: Some("r&v%0".into()) },
+        Command::Fc00Stop,
+        Command::Fc00Status,
+        Command::Stats,
+    ];
+    for yes in [true, false] {
+        commands.push(Command::Stop { keep_transit: yes });
+        commands.push(Command::ListenerStart { address: eth.clone(), persist: yes });
+        commands.push(Command::ListenerStop { address: eth.clone(), persist: yes });
+        commands.push(Command::PeerConnect { address: at.clone(), persist: yes });
+    }
+    for command in commands {
+        let (used, target) = command.to_http();
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        assert_eq!(Command::from_http(path, query), Ok(command.clone()), "{target}");
+        assert_eq!(method(path), Some(used));
+        assert!(target.parse::<hyper::Uri>().is_ok(), "{target}");
+    }
+}
+
+#[test]
+fn plain_queries_are_understood() {
+    let start = |query| Command::from_http("/v0/listener/start", query);
+    let address: Multiaddr = "/ethif/wlp3s0".parse().unwrap();
+    assert_eq!(start("/ethif/wlp3s0"), Ok(Command::ListenerStart { address: address.clone(), persist: false }));
+    assert_eq!(
+        start("/ethif/wlp3s0&persist=true"),
+        Ok(Command::ListenerStart { address: address.clone(), persist: true })
+    );
+    assert_eq!(start("%2Fethif%2fwlp3s0"), Ok(Command::ListenerStart { address, persist: false }));
+}
+
+#[test]
+fn bad_queries_are_refused() {
+    for (path, query, part) in [
+        ("/v0/info", "x=1", "`x=1` does not belong"),
+        ("/v0/listener/start", "", "multiaddr is missing"),
+        ("/v0/listener/start", "/tcp/80", "not supported"),
+        ("/v0/listener/start", "/dns/a/udp/1", "address of this host"),
+        ("/v0/listener/start", "/ethif/a&/ethif/b", "does not belong"),
+        ("/v0/listener/start", "/ethif/%ff", "not UTF-8"),
+        ("/v0/peer/connect", "/ip4/192.0.2.1/udp/1", "which peer"),
+        ("/v0/peer/disconnect", "", "peer is missing"),
+        ("/v0/peer/disconnect", "/rovy/abc", "not a PeerID"),
+        ("/v0/route/add", &format!("peer={PEER}"), "route= is missing"),
+        ("/v0/route/add", &format!("peer={PEER}&route=/rovyrt/0"), "not a slot"),
+        ("/v0/fc00/start", "ifname=a/b", "cannot be the name"),
+        ("/v0/fc00/start", &"a".repeat(5000), "too long"),
+    ] {
+        let failure = failure(path, query);
+        assert_eq!(failure.kind, FailureKind::Usage);
+        assert!(failure.message.contains(part), "{path}?{query}: {failure}");
+    }
+    assert_eq!(failure("/v0/nothing", "").kind, FailureKind::NotFound);
+}
+
+proptest! {
+    #[test]
+    fn no_request_panics(at in 0..6_usize, query in "[/=&%a-z0-9\\PC]{0,60}") {
+        let path = ["/v0/listener/start", "/v0/peer/connect", "/v0/peer/disconnect", "/v0/route/add", "/v0/stop", "/"][at];
+        let _ = Command::from_http(path, &query);
+    }
+}

@@ -1,0 +1,186 @@
+//! The agent's side: a unix socket that only its owner can open, one request a connection.
+
+use super::socket::{self, Bound};
+use super::{Command, Failure, FailureKind, Reply, Request, Requests, http};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State, rejection::BytesRejection};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// No command has a body; what is larger is refused unread.
+const MAX_BODY: usize = 64 * 1024;
+/// How long a command may take.
+const COMMAND: Duration = Duration::from_secs(10);
+/// How long a connection may take, a slow client included.
+const CONNECTION: Duration = Duration::from_secs(20);
+/// Connections at one time; more wait in the socket's queue.
+const CONNECTIONS: usize = 32;
+/// How long answers may take to get out once the agent ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Somebody answers there.
+    #[error(
+        "another agent is running at {0}; stop it with `rovy --socket {0} stop`, or give this one a place of its own with -D DIR"
+    )]
+    Running(PathBuf),
+    /// Something that is no socket is in the way.
+    #[error("{0} is not a socket; move it away, or choose another place with --socket PATH")]
+    InTheWay(PathBuf),
+    /// The system refuses.
+    #[error("cannot make the control socket {path}: {source}")]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// The control socket, ready to be served. Dropping it removes the socket.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    _bound: Bound,
+}
+
+impl Server {
+    /// Takes the socket: a stale one is replaced, a live one is an error. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub fn bind(path: &Path) -> Result<Self, ApiError> {
+        let (bound, listener) = socket::bind(path)?;
+        let listener = UnixListener::from_std(listener).map_err(|source| ApiError::Io { path: path.into(), source })?;
+        Ok(Self { listener, _bound: bound })
+    }
+
+    /// Serves until `shutdown` resolves; answers under way still get out.
+    pub async fn run(self, requests: Requests, shutdown: impl Future<Output = ()>) {
+        let router =
+            Router::new().fallback(handle).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(Arc::new(requests));
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut connections = JoinSet::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                Ok(permit) = room.clone().acquire_owned(), if connections.len() < CONNECTIONS => {
+                    tokio::select! {
+                        () = &mut shutdown => break,
+                        Some(_) = connections.join_next() => {}
+                        accepted = self.listener.accept() => match accepted {
+                            Ok((stream, _)) => {
+                                let router = router.clone();
+                                connections.spawn(async move {
+                                    let _permit = permit;
+                                    connection(stream, router).await;
+                                });
+                            }
+                            // Out of file descriptors, most likely: let others finish first.
+                            Err(error) => {
+                                tracing::warn!(%error, "the control socket cannot accept");
+                                tokio::time::sleep(Duration::from_millis(100)).await;
+                            }
+                        },
+                    }
+                }
+            }
+        }
+        // Who comes now finds no agent, rather than one that does not answer.
+        drop(self);
+        let all = async { while connections.join_next().await.is_some() {} };
+        if timeout(FAREWELL, all).await.is_err() {
+            tracing::debug!("clients of the control socket were cut off");
+        }
+    }
+}
+
+/// Binds the socket and serves until `shutdown` resolves.
+///
+/// # Errors
+/// [`ApiError`] when the socket cannot be had.
+pub async fn serve(socket: PathBuf, requests: Requests, shutdown: impl Future<Output = ()>) -> Result<(), ApiError> {
+    Server::bind(&socket)?.run(requests, shutdown).await;
+    Ok(())
+}
+
+async fn connection(stream: UnixStream, router: Router) {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.keep_alive(false);
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match timeout(CONNECTION, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a client of the control socket went wrong"),
+        Err(_) => tracing::debug!("a client of the control socket was too slow"),
+    }
+}
+
+async fn handle(
+    State(requests): State<Arc<Requests>>,
+    method: Method,
+    uri: Uri,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    if let Err(rejection) = body {
+        return refuse(rejection.status(), &Failure::new(FailureKind::Usage, rejection.body_text()));
+    }
+    let command = match Command::from_http(uri.path(), uri.query().unwrap_or("")) {
+        Ok(command) => command,
+        Err(failure) => return refuse(status(failure.kind), &failure),
+    };
+    let takes = http::method(uri.path()).unwrap_or(http::Method::Post).name();
+    if method.as_str() != takes {
+        let failure = Failure::new(FailureKind::Usage, format!("{} takes {takes}, not {method}", uri.path()));
+        let allow = [(header::ALLOW, takes)];
+        return (allow, refuse(StatusCode::METHOD_NOT_ALLOWED, &failure)).into_response();
+    }
+    match timeout(COMMAND, ask(&requests, command)).await {
+        Ok(Ok(reply)) => json(StatusCode::OK, &reply),
+        Ok(Err(failure)) => refuse(status(failure.kind), &failure),
+        Err(_) => {
+            let failure = Failure::new(FailureKind::Unavailable, "the agent did not answer in 10 seconds")
+                .with_next("look into its log, and try again");
+            refuse(StatusCode::GATEWAY_TIMEOUT, &failure)
+        }
+    }
+}
+
+async fn ask(requests: &Requests, command: Command) -> Result<Reply, Failure> {
+    let ending = || Failure::new(FailureKind::Unavailable, "the agent is ending");
+    let (reply, answer) = oneshot::channel();
+    requests.send(Request { command, reply }).await.map_err(|_| ending())?;
+    answer.await.map_err(|_| ending())?
+}
+
+const fn status(kind: FailureKind) -> StatusCode {
+    match kind {
+        FailureKind::Usage => StatusCode::BAD_REQUEST,
+        FailureKind::NotFound => StatusCode::NOT_FOUND,
+        FailureKind::Conflict => StatusCode::CONFLICT,
+        FailureKind::Permission => StatusCode::FORBIDDEN,
+        FailureKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
+        FailureKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        FailureKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn refuse(status: StatusCode, failure: &Failure) -> Response {
+    json(status, &serde_json::json!({ "error": failure }))
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
+    (status, axum::Json(value)).into_response()
+}

@@ -1,0 +1,216 @@
+//! The JSON of the API. Names end in their unit: `_s`, `_us`, `_bytes`.
+
+use crate::identity::PeerId;
+use crate::multiaddr::{Multiaddr, Route};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+
+/// `/v0/info`: who the agent is.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Info {
+    /// The node's key.
+    pub peer_id: PeerId,
+    /// The node's address.
+    pub address: Ipv6Addr,
+    /// Version of the program.
+    pub version: String,
+    /// Process of the agent.
+    pub pid: u32,
+    /// Since the agent started, in seconds.
+    pub uptime_s: u64,
+    /// Where transit is switched, for people: `native on eth0, eth1`, or `off: ` and why.
+    pub xdp: String,
+    /// Configuration file of the agent.
+    pub config: String,
+    /// Number of listeners.
+    pub listeners: u32,
+    /// Number of peers with a session.
+    pub peers_connected: u32,
+    /// Number of peers known.
+    pub peers: u32,
+    /// The TUN device, when it runs.
+    pub fc00_ifname: Option<String>,
+}
+
+/// Whether a listener receives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerState {
+    /// It receives.
+    Up,
+    /// Its interface or address is gone; it comes back with it.
+    Down,
+}
+
+/// A listener.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Listener {
+    /// As it was started.
+    pub address: Multiaddr,
+    /// `udp4`, `udp6` or `eth`.
+    pub kind: String,
+    /// The interface of a raw Ethernet listener.
+    pub ifname: Option<String>,
+    /// Whether it receives.
+    pub state: ListenerState,
+    /// `native`, `generic` or `off`.
+    pub xdp_mode: String,
+    /// Why it is that mode.
+    pub xdp_why: String,
+    /// The addresses peers can use: a wildcard spelled out, a MAC address for Ethernet.
+    pub effective: Vec<String>,
+}
+
+/// How far a peer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerState {
+    /// There is a session.
+    Connected,
+    /// A handshake is under way.
+    Connecting,
+    /// Neither.
+    Disconnected,
+}
+
+/// A peer.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Peer {
+    /// The peer's key.
+    pub peer_id: PeerId,
+    /// The peer's address.
+    pub address: Ipv6Addr,
+    /// How far it is.
+    pub state: PeerState,
+    /// Where it is reached now.
+    pub endpoint: Option<String>,
+    /// Underlay of the link: `eth`, `udp4` or `udp6`; absent for a peer behind others.
+    pub kind: Option<String>,
+    /// This node's slot for the link.
+    pub slot: Option<u16>,
+    /// The slot as it is written in a route.
+    pub slot_text: Option<String>,
+    /// Whether it is a neighbour, rather than behind others.
+    pub direct: bool,
+    /// Round trip of the last handshake or echo, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// Data packets from it.
+    pub rx_packets: u64,
+    /// Their bytes inside the session.
+    pub rx_bytes: u64,
+    /// Data packets to it.
+    pub tx_packets: u64,
+    /// Their bytes inside the session.
+    pub tx_bytes: u64,
+    /// Since something authentic came from it, in seconds.
+    pub last_seen_s: Option<u64>,
+    /// Whether it stands in the configuration.
+    pub configured: bool,
+}
+
+/// Where a route comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteSource {
+    /// Added by hand.
+    Configured,
+    /// The peer is a neighbour.
+    Direct,
+    /// The way a packet of the peer came, reversed.
+    Learned,
+}
+
+/// A route.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RouteInfo {
+    /// To whom.
+    pub peer_id: PeerId,
+    /// Which way.
+    pub route: Route,
+    /// Where it comes from.
+    pub source: RouteSource,
+    /// Whether packets take it now.
+    pub in_use: bool,
+}
+
+/// The host's side of fc00::/8.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Fc00Status {
+    /// Whether the device is there.
+    pub running: bool,
+    /// Its name.
+    pub ifname: Option<String>,
+    /// The node's address on it.
+    pub address: Option<Ipv6Addr>,
+    /// Its MTU in bytes.
+    pub mtu: Option<u16>,
+    /// The routing table with fc00::/8.
+    pub table: Option<u32>,
+    /// Packets from the network to the host.
+    pub rx_packets: u64,
+    /// Packets from the host to the network.
+    pub tx_packets: u64,
+    /// Why it does not run, when it should.
+    pub why: Option<String>,
+}
+
+/// Dropped packets by reason.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Drops {
+    /// By the XDP programs.
+    pub kernel: BTreeMap<String, u64>,
+    /// By the agent.
+    pub agent: BTreeMap<String, u64>,
+}
+
+/// Switched packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TransitStats {
+    /// By the XDP programs.
+    pub kernel_packets: u64,
+    /// By the agent.
+    pub agent_packets: u64,
+}
+
+/// A link to a neighbour.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LinkStats {
+    /// This node's slot for it.
+    pub slot: u16,
+    /// The slot as it is written in a route.
+    pub slot_text: String,
+    /// The neighbour.
+    pub peer_id: PeerId,
+    /// Where the neighbour is.
+    pub endpoint: String,
+    /// `eth`, `udp4` or `udp6`.
+    pub kind: String,
+    /// Transit packets received, by kernel and agent.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Transit packets sent, by kernel and agent.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Whether the kernel sends on it by itself.
+    pub redirect: bool,
+    /// Why it does, or why not.
+    pub why: String,
+}
+
+/// `/v0/stats`: counters since the tables were made.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Stats {
+    /// Dropped packets.
+    pub drops: Drops,
+    /// Packets the kernel handed to the agent, by reason.
+    pub up: BTreeMap<String, u64>,
+    /// Switched packets.
+    pub transit: TransitStats,
+    /// Links to neighbours.
+    pub links: Vec<LinkStats>,
+    /// Sessions, direct and behind others.
+    pub sessions: u32,
+}

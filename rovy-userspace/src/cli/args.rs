@@ -1,0 +1,293 @@
+use crate::api::Command;
+use crate::config::{XdpMode, listenable};
+use crate::identity::PeerId;
+use crate::multiaddr::{Multiaddr, Route};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 negative answer, 2 usage, 3 agent unreachable, 4 permission";
+
+/// A global encrypted network for Linux routers and servers.
+///
+/// Without a command it shows the state of the running agent.
+#[derive(Parser, Debug)]
+#[command(name = "rovy", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(super) struct Args {
+    /// Control socket of the agent
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Option<Group>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Group {
+    /// Make a keyfile and a configuration; never overwrites
+    Init(Init),
+    /// Run the agent in the foreground
+    Start(Box<Start>),
+    /// Make and check keyfiles
+    #[command(subcommand)]
+    Key(KeyCommand),
+    #[command(flatten)]
+    Ask(Question),
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Init {
+    /// Put everything into this directory
+    #[arg(short = 'D', long, value_name = "DIR")]
+    pub(super) directory: Option<PathBuf>,
+    /// Keyfile
+    #[arg(short = 'K', long, value_name = "FILE")]
+    pub(super) keyfile: Option<PathBuf>,
+    /// Configuration file
+    #[arg(short = 'C', long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Start {
+    /// Keyfile, configuration, state and control socket are in this directory
+    #[arg(short = 'D', long, value_name = "DIR")]
+    pub(super) directory: Option<PathBuf>,
+    /// Keyfile; `-` reads one from standard input, `@` makes a key for this run only
+    #[arg(short = 'K', long, value_name = "FILE")]
+    pub(super) keyfile: Option<PathBuf>,
+    /// Configuration file
+    #[arg(short = 'C', long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// How transit is switched, instead of the configured way
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(super) xdp: Option<Xdp>,
+    /// Name of the TUN device, instead of the configured one
+    #[arg(long, value_name = "NAME", value_parser = ifname)]
+    pub(super) ifname: Option<String>,
+    /// Make no TUN device
+    #[arg(long)]
+    pub(super) no_fc00: bool,
+    /// error, warn, info, debug, trace, or a filter
+    #[arg(long, value_name = "LEVEL", value_parser = filter)]
+    pub(super) log: Option<String>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(super) enum Xdp {
+    /// Native, else generic, else the agent switches
+    Auto,
+    /// Native only, else the agent switches
+    Native,
+    /// Generic only, else the agent switches
+    Generic,
+    /// The agent switches
+    Off,
+}
+
+impl From<Xdp> for XdpMode {
+    fn from(xdp: Xdp) -> Self {
+        match xdp {
+            Xdp::Auto => Self::Auto,
+            Xdp::Native => Self::Native,
+            Xdp::Generic => Self::Generic,
+            Xdp::Off => Self::Off,
+        }
+    }
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum KeyCommand {
+    /// Make a key; prints the keyfile when no FILE is given
+    New {
+        /// File to make; an existing one is never overwritten
+        file: Option<PathBuf>,
+    },
+    /// Check a keyfile and show PeerID and address
+    Inspect {
+        /// Keyfile; `-` for standard input
+        file: PathBuf,
+    },
+}
+
+/// What the running agent is asked.
+#[derive(Subcommand, Debug)]
+pub(super) enum Question {
+    /// End the agent
+    Stop {
+        /// Let the kernel go on switching transit (for up to 180 s)
+        #[arg(long)]
+        keep_transit: bool,
+    },
+    /// Show who the agent is
+    Info,
+    /// Where the agent listens
+    #[command(subcommand)]
+    Listener(Listener),
+    /// The nodes it knows
+    #[command(subcommand)]
+    Peer(Peer),
+    /// The ways to them
+    #[command(subcommand)]
+    Route(RouteCommand),
+    /// The TUN device
+    #[command(subcommand)]
+    Fc00(Fc00),
+    /// Counters: drops by reason, transit, links
+    Stats,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Listener {
+    /// Show the listeners and how XDP is attached
+    List,
+    /// Listen, such as on /ethif/eth0 or /ip4/0.0.0.0/udp/1312
+    Start {
+        #[arg(value_parser = listener)]
+        multiaddr: Multiaddr,
+        /// Write it into the configuration too
+        #[arg(long)]
+        persist: bool,
+    },
+    /// Listen there no more
+    Stop {
+        #[arg(value_parser = listener)]
+        multiaddr: Multiaddr,
+        /// Take it out of the configuration too
+        #[arg(long)]
+        persist: bool,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Peer {
+    /// Show the peers
+    List,
+    /// Connect, such as to /ip4/192.0.2.1/udp/1312/rovy/<PeerID>
+    Connect {
+        #[arg(value_parser = peer_address)]
+        multiaddr: Multiaddr,
+        /// Write it into the configuration too
+        #[arg(long)]
+        persist: bool,
+    },
+    /// Drop a peer and connect no more
+    Disconnect {
+        #[arg(value_name = "PEERID", value_parser = peer)]
+        peer: PeerId,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum RouteCommand {
+    /// Show the routes
+    List,
+    /// Route to a peer, such as by /rovyrt/04.2a.0113: this node's slot, then one of each hop
+    Add {
+        #[arg(value_name = "PEERID", value_parser = peer)]
+        peer: PeerId,
+        route: Route,
+    },
+    /// Remove a route made by hand, or all of a peer
+    Del {
+        #[arg(value_name = "PEERID", value_parser = peer)]
+        peer: PeerId,
+        route: Option<Route>,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Fc00 {
+    /// Make the TUN device
+    Start {
+        /// Its name, instead of the configured one
+        #[arg(long, value_name = "NAME", value_parser = ifname)]
+        ifname: Option<String>,
+    },
+    /// Remove it
+    Stop,
+    /// Show it
+    Status,
+}
+
+impl From<Question> for Command {
+    fn from(question: Question) -> Self {
+        match question {
+            Question::Stop { keep_transit } => Self::Stop { keep_transit },
+            Question::Info => Self::Info,
+            Question::Listener(Listener::List) => Self::ListenerList,
+            Question::Listener(Listener::Start { multiaddr: address, persist }) => {
+                Self::ListenerStart { address, persist }
+            }
+            Question::Listener(Listener::Stop { multiaddr: address, persist }) => {
+                Self::ListenerStop { address, persist }
+            }
+            Question::Peer(Peer::List) => Self::PeerList,
+            Question::Peer(Peer::Connect { multiaddr: address, persist }) => Self::PeerConnect { address, persist },
+            Question::Peer(Peer::Disconnect { peer }) => Self::PeerDisconnect { peer },
+            Question::Route(RouteCommand::List) => Self::RouteList,
+            Question::Route(RouteCommand::Add { peer, route }) => Self::RouteAdd { peer, route },
+            Question::Route(RouteCommand::Del { peer, route }) => Self::RouteDel { peer, route },
+            Question::Fc00(Fc00::Start { ifname }) => Self::Fc00Start { ifname },
+            Question::Fc00(Fc00::Stop) => Self::Fc00Stop,
+            Question::Fc00(Fc00::Status) => Self::Fc00Status,
+            Question::Stats => Self::Stats,
+        }
+    }
+}
+
+fn listener(text: &str) -> Result<Multiaddr, String> {
+    let address: Multiaddr = text.parse().map_err(|e: crate::multiaddr::MultiaddrError| e.why)?;
+    listenable(&address).map(|()| address)
+}
+
+fn peer_address(text: &str) -> Result<Multiaddr, String> {
+    let address: Multiaddr = text.parse().map_err(|e: crate::multiaddr::MultiaddrError| e.why)?;
+    match address.peer() {
+        Some(_) => Ok(address),
+        None => Err("append /rovy/<PeerID>, the peer expected there; `rovy info` shows it on the other node".into()),
+    }
+}
+
+fn peer(text: &str) -> Result<PeerId, String> {
+    text.strip_prefix("/rovy/").unwrap_or(text).parse().map_err(|e: crate::identity::IdentityError| e.to_string())
+}
+
+fn ifname(text: &str) -> Result<String, String> {
+    match format!("/ethif/{text}").parse() {
+        Ok(Multiaddr::Ethernet { .. }) => Ok(text.into()),
+        _ => Err("an interface's name has 1 to 15 bytes, without space, `/` or `:`".into()),
+    }
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    tracing_subscriber::EnvFilter::builder().parse(text).map(|_| text.into()).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_read_as_people_type_them() {
+        let ask = |line: &str| match Args::try_parse_from(line.split(' ')).unwrap().command {
+            Some(Group::Ask(question)) => Command::from(question),
+            other => panic!("{other:?}"),
+        };
+        let address: Multiaddr = "/ethif/wlp3s0".parse().unwrap();
+        assert_eq!(
+            ask("rovy listener start /ethif/wlp3s0 --persist --json"),
+            Command::ListenerStart { address, persist: true }
+        );
+        assert_eq!(ask("rovy --socket /x stop --keep-transit"), Command::Stop { keep_transit: true });
+        assert_eq!(ask("rovy fc00 start --ifname r1"), Command::Fc00Start { ifname: Some("r1".into()) });
+        assert!(Args::try_parse_from(["rovy"]).unwrap().command.is_none());
+    }
+}

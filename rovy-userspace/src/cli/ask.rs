@@ -1,0 +1,105 @@
+//! Commands that the running agent answers.
+
+use super::args::Question;
+use super::outcome::{No, Outcome, UNREACHABLE, print};
+use super::show;
+use crate::api::{Client, Command};
+use crate::config::User;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long `rovy stop` waits for the agent to be gone.
+const END: Duration = Duration::from_secs(10);
+
+/// Asks one question and prints the answer.
+pub(super) fn ask(question: Question, socket: Option<&Path>, json: bool) -> Outcome {
+    let client = Client::find(socket, &User::current())?;
+    let command = Command::from(question);
+    let answer = call(&client, &[&command])?.remove(0);
+    if matches!(command, Command::Stop { .. }) {
+        ended(client.socket())?;
+    }
+    if json {
+        print(&format!("{answer:#}\n"));
+    } else {
+        print(&text(&command, answer)?);
+    }
+    Ok(())
+}
+
+/// What bare `rovy` shows.
+pub(super) fn status(socket: Option<&Path>, json: bool) -> Outcome {
+    let client = Client::find(socket, &User::current())?;
+    let mut answers = call(&client, &[&Command::Info, &Command::ListenerList, &Command::PeerList])?;
+    let (peers, listeners, info) = (answers.remove(2), answers.remove(1), answers.remove(0));
+    if json {
+        print(&format!("{:#}\n", serde_json::json!({ "info": info, "listeners": listeners, "peers": peers })));
+    } else {
+        print(&show::status(&read(info)?, &read::<Vec<_>>(listeners)?, &read::<Vec<_>>(peers)?));
+    }
+    Ok(())
+}
+
+fn call(client: &Client, commands: &[&Command]) -> Outcome<Vec<Value>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| No::from(anyhow::Error::new(e)))?;
+    runtime.block_on(async {
+        let mut answers = Vec::new();
+        for command in commands {
+            answers.push(client.call(command).await?);
+        }
+        Ok(answers)
+    })
+}
+
+fn read<T: DeserializeOwned>(value: Value) -> Outcome<T> {
+    serde_json::from_value(value).map_err(|e| {
+        let message = format!("the agent's answer is not of this version: {e}");
+        No::new(UNREACHABLE, message, Some("restart the agent, or ask with --json".into()))
+    })
+}
+
+/// The agent has answered that it ends; a next `rovy start` wants its socket.
+fn ended(socket: &Path) -> Outcome {
+    let deadline = Instant::now() + END;
+    while std::os::unix::net::UnixStream::connect(socket).is_ok() {
+        if Instant::now() >= deadline {
+            let message = format!("the agent at {} said it would end, and did not in 10 seconds", socket.display());
+            return Err(No::new(UNREACHABLE, message, Some("look into its log".into())));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn text(command: &Command, answer: Value) -> Outcome<String> {
+    Ok(match command {
+        Command::Info => show::info(&read(answer)?),
+        Command::Stop { keep_transit: false } => format!("stopped\n\nnext: {}\n", super::outcome::start_command()),
+        Command::Stop { keep_transit: true } => {
+            let start = super::outcome::start_command();
+            format!("stopped; the kernel goes on switching until its keys expire, 180 s at most\n\nnext: {start}\n")
+        }
+        Command::ListenerList => show::listeners(&read::<Vec<_>>(answer)?),
+        Command::ListenerStart { persist, .. } => show::listener(&read(answer)?) + persisted(*persist),
+        Command::ListenerStop { address, persist } => {
+            format!("no longer listening on {address}\n\nnext: rovy listener list\n{}", persisted(*persist))
+        }
+        Command::PeerList => show::peers(&read::<Vec<_>>(answer)?),
+        Command::PeerConnect { persist, .. } => show::peer(&read(answer)?) + persisted(*persist),
+        Command::PeerDisconnect { peer } => format!("disconnected from {peer}\n\nnext: rovy peer list\n"),
+        Command::RouteList => show::routes(&read::<Vec<_>>(answer)?),
+        Command::RouteAdd { peer, route } => {
+            format!("{peer} is routed over {route}\n\nnext: ping {}\n", peer.address())
+        }
+        Command::RouteDel { peer, .. } => format!("route to {peer} removed\n\nnext: rovy route list\n"),
+        Command::Fc00Start { .. } | Command::Fc00Stop | Command::Fc00Status => show::fc00(&read(answer)?),
+        Command::Stats => show::stats(&read(answer)?),
+    })
+}
+
+const fn persisted(persist: bool) -> &'static str {
+    if persist { "(written to the configuration)\n" } else { "" }
+}

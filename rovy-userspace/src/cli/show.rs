@@ -1,0 +1,223 @@
+//! What the agent says, as text for people. Each text ends with the next useful command.
+
+use super::table::{bytes, list, seconds, table};
+use crate::api::{
+    Fc00Status, Info, LinkStats, Listener, ListenerState, Peer, PeerState, RouteInfo, RouteSource, Stats,
+};
+use std::collections::BTreeSet;
+
+fn text(value: Option<&impl ToString>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
+}
+
+/// Once the agent runs: identity, listeners, the next command.
+pub(super) fn started(i: &Info, listeners: &[Listener], fc00: &Fc00Status) {
+    let mut out = identity(i);
+    out.push_str(&list(&[("fc00   ", fc00_line(fc00))]));
+    out.push('\n');
+    out.push_str(&listener_table(listeners));
+    out.push_str(&format!(
+        "\nnext: rovy peer connect /ip4/ADDRESS/udp/1312/rovy/PEERID   (this node: {})\n",
+        i.peer_id
+    ));
+    super::outcome::print(&out);
+}
+
+fn identity(i: &Info) -> String {
+    list(&[
+        ("peer id", i.peer_id.to_string()),
+        ("address", i.address.to_string()),
+        ("version", i.version.clone()),
+        ("config", i.config.clone()),
+        ("xdp", i.xdp.clone()),
+    ])
+}
+
+pub(super) fn info(i: &Info) -> String {
+    identity(i)
+        + &list(&[
+            ("pid    ", i.pid.to_string()),
+            ("uptime ", seconds(i.uptime_s)),
+            ("peers  ", format!("{} connected of {}", i.peers_connected, i.peers)),
+            ("fc00   ", i.fc00_ifname.clone().unwrap_or_else(|| "not running".into())),
+        ])
+        + "\nnext: rovy listener list\n"
+}
+
+pub(super) fn status(i: &Info, listeners: &[Listener], peers: &[Peer]) -> String {
+    let mut out = format!(
+        "{} up for {}, transit in XDP: {}\npeer id {}\n\n{}",
+        i.address,
+        seconds(i.uptime_s),
+        i.xdp,
+        i.peer_id,
+        listener_table(listeners)
+    );
+    if peers.is_empty() {
+        out.push_str("\nnext: rovy peer connect /ip4/ADDRESS/udp/1312/rovy/PEERID\n");
+    } else {
+        out.push_str(&format!("\n{}\nnext: rovy stats\n", peer_table(peers)));
+    }
+    out
+}
+
+fn listener_table(listeners: &[Listener]) -> String {
+    if listeners.is_empty() {
+        return "no listeners\n".into();
+    }
+    let rows: Vec<_> = listeners
+        .iter()
+        .map(|l| {
+            let state = match l.state {
+                ListenerState::Up => "up",
+                ListenerState::Down => "down",
+            };
+            let xdp = if l.xdp_why.is_empty() { l.xdp_mode.clone() } else { format!("{}: {}", l.xdp_mode, l.xdp_why) };
+            [l.address.to_string(), state.into(), l.effective.join(" "), xdp]
+        })
+        .collect();
+    table(["LISTENER", "STATE", "REACHED AT", "XDP"], &rows)
+}
+
+pub(super) fn listeners(listeners: &[Listener]) -> String {
+    let next = if listeners.is_empty() { "rovy listener start /ip6/::/udp/1312" } else { "rovy peer list" };
+    format!("{}\nnext: {next}\n", listener_table(listeners))
+}
+
+pub(super) fn listener(l: &Listener) -> String {
+    let state = if l.state == ListenerState::Up { "" } else { " (down: it starts when its interface does)" };
+    let mut out = format!("listening on {}{state}\n", l.address);
+    out.push_str(&list(&[("reached at", l.effective.join(" ")), ("xdp", format!("{}: {}", l.xdp_mode, l.xdp_why))]));
+    out + "\nnext: rovy peer list\n"
+}
+
+fn peer_table(peers: &[Peer]) -> String {
+    let rows: Vec<_> = peers
+        .iter()
+        .map(|p| {
+            let state = match p.state {
+                PeerState::Connected => "connected",
+                PeerState::Connecting => "connecting",
+                PeerState::Disconnected => "disconnected",
+            };
+            [
+                p.peer_id.to_string(),
+                p.address.to_string(),
+                state.into(),
+                text(p.slot_text.as_ref()),
+                if p.direct { text(p.endpoint.as_ref()) } else { "routed".into() },
+                p.rtt_us.map(|us| format!("{}.{} ms", us / 1000, us % 1000 / 100)).unwrap_or_default(),
+                p.last_seen_s.map(seconds).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    table(["PEER", "ADDRESS", "STATE", "SLOT", "ENDPOINT", "RTT", "SEEN"], &rows)
+}
+
+pub(super) fn peers(peers: &[Peer]) -> String {
+    let Some(up) = peers.iter().find(|p| p.state == PeerState::Connected).or(peers.first()) else {
+        return "no peers\n\nnext: rovy peer connect /ip4/ADDRESS/udp/1312/rovy/PEERID\n".into();
+    };
+    format!("{}\nnext: ping {}\n", peer_table(peers), up.address)
+}
+
+pub(super) fn peer(p: &Peer) -> String {
+    let how = match p.state {
+        PeerState::Connected => "connected to",
+        PeerState::Connecting => "connecting to",
+        PeerState::Disconnected => "not connected to",
+    };
+    format!("{how} {} ({})\n\nnext: rovy peer list\n", p.peer_id, p.address)
+}
+
+pub(super) fn routes(routes: &[RouteInfo]) -> String {
+    if routes.is_empty() {
+        return "no routes\n\nnext: rovy route add PEERID /rovyrt/SLOT.SLOT   (`rovy peer list` shows the slots)\n"
+            .into();
+    }
+    let rows: Vec<_> = routes
+        .iter()
+        .map(|r| {
+            let source = match r.source {
+                RouteSource::Configured => "configured",
+                RouteSource::Direct => "direct",
+                RouteSource::Learned => "learned",
+            };
+            let used = if r.in_use { "in use" } else { "" };
+            [r.peer_id.to_string(), r.route.to_string(), source.into(), used.into()]
+        })
+        .collect();
+    format!("{}\nnext: ping {}\n", table(["PEER", "ROUTE", "SOURCE", ""], &rows), routes[0].peer_id.address())
+}
+
+fn fc00_line(s: &Fc00Status) -> String {
+    if s.running {
+        let mtu = s.mtu.map(|m| format!(", mtu {m}")).unwrap_or_default();
+        return format!("{}{mtu}", text(s.ifname.as_ref()));
+    }
+    s.why.as_ref().map_or_else(|| "not running".into(), |why| format!("not running: {why}"))
+}
+
+pub(super) fn fc00(s: &Fc00Status) -> String {
+    let mut out = list(&[("fc00   ", fc00_line(s))]);
+    if !s.running {
+        return out + "\nnext: sudo rovy fc00 start\n";
+    }
+    out.push_str(&list(&[
+        ("address", text(s.address.as_ref())),
+        ("table  ", text(s.table.as_ref())),
+        ("packets", format!("{} in, {} out", s.rx_packets, s.tx_packets)),
+    ]));
+    out + "\nnext: rovy peer list\n"
+}
+
+pub(super) fn stats(s: &Stats) -> String {
+    let mut out = list(&[
+        (
+            "transit",
+            format!("{} packets by the kernel, {} by the agent", s.transit.kernel_packets, s.transit.agent_packets),
+        ),
+        ("sessions", s.sessions.to_string()),
+    ]);
+    let reasons: BTreeSet<_> = s.drops.kernel.keys().chain(s.drops.agent.keys()).collect();
+    let drops: Vec<_> = reasons
+        .iter()
+        .map(|r| (r, s.drops.kernel.get(*r).copied().unwrap_or(0), s.drops.agent.get(*r).copied().unwrap_or(0)))
+        .filter(|(_, kernel, agent)| kernel + agent > 0)
+        .map(|(r, kernel, agent)| [r.to_string(), kernel.to_string(), agent.to_string()])
+        .collect();
+    if drops.is_empty() {
+        out.push_str("\nnothing dropped\n");
+    } else {
+        out.push_str(&format!("\n{}", table(["DROPPED", "KERNEL", "AGENT"], &drops)));
+    }
+    let up: Vec<_> = s.up.iter().filter(|(_, n)| **n > 0).map(|(r, n)| [r.clone(), n.to_string()]).collect();
+    if !up.is_empty() {
+        out.push_str(&format!("\n{}", table(["HANDED TO THE AGENT", "PACKETS"], &up)));
+    }
+    if !s.links.is_empty() {
+        out.push_str(&format!("\n{}", link_table(&s.links)));
+    }
+    out + "\nnext: rovy stats --json\n"
+}
+
+fn link_table(links: &[LinkStats]) -> String {
+    let rows: Vec<_> = links
+        .iter()
+        .map(|l| {
+            let sends = if l.redirect { "kernel" } else { "agent" };
+            [
+                l.slot_text.clone(),
+                l.peer_id.to_string(),
+                l.endpoint.clone(),
+                format!("{} ({})", l.rx_packets, bytes(l.rx_bytes)),
+                format!("{} ({})", l.tx_packets, bytes(l.tx_bytes)),
+                if l.why.is_empty() { sends.into() } else { format!("{sends}: {}", l.why) },
+            ]
+        })
+        .collect();
+    table(["SLOT", "NEIGHBOUR", "ENDPOINT", "IN", "OUT", "SENT BY"], &rows)
+}
+
+#[cfg(test)]
+mod tests;

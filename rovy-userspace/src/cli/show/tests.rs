@@ -1,0 +1,101 @@
+use super::*;
+use crate::api::{Drops, TransitStats};
+use crate::identity::PeerId;
+
+fn peer_id() -> PeerId {
+    "bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee".parse().unwrap()
+}
+
+fn a_listener() -> Listener {
+    Listener {
+        address: "/ethif/eth0".parse().unwrap(),
+        kind: "eth".into(),
+        ifname: Some("eth0".into()),
+        state: ListenerState::Up,
+        xdp_mode: "generic".into(),
+        xdp_why: "the driver has no native XDP".into(),
+        effective: vec!["02:00:00:00:00:01".into()],
+    }
+}
+
+fn a_peer() -> Peer {
+    Peer {
+        peer_id: peer_id(),
+        address: peer_id().address(),
+        state: PeerState::Connected,
+        endpoint: Some("/ip4/192.0.2.1/udp/1312".into()),
+        kind: Some("udp4".into()),
+        slot: Some(4),
+        slot_text: Some("04".into()),
+        direct: true,
+        rtt_us: Some(1_234),
+        rx_packets: 1,
+        rx_bytes: 2,
+        tx_packets: 3,
+        tx_bytes: 4,
+        last_seen_s: Some(61),
+        configured: false,
+    }
+}
+
+fn an_info() -> Info {
+    Info {
+        peer_id: peer_id(),
+        address: peer_id().address(),
+        version: "1".into(),
+        pid: 7,
+        uptime_s: 3_700,
+        xdp: "generic on eth0".into(),
+        config: "/x".into(),
+        listeners: 1,
+        peers_connected: 1,
+        peers: 2,
+        fc00_ifname: None,
+    }
+}
+
+/// Every text ends with one line that names the next command, and no line ends in blanks.
+fn checked(text: String) -> String {
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("next: ") && last.len() > 6, "{text}");
+    assert!(text.ends_with('\n') && text.lines().all(|l| l == l.trim_end()), "{text:?}");
+    text
+}
+
+#[test]
+fn what_matters_is_shown() {
+    let text = checked(listener(&a_listener()));
+    assert!(text.contains("generic: the driver has no native XDP"), "{text}");
+    let text = checked(status(&an_info(), &[a_listener()], &[a_peer()]));
+    assert!(
+        text.contains("1 h 1 min") && text.contains("1.2 ms") && text.contains("/ip4/192.0.2.1/udp/1312"),
+        "{text}"
+    );
+    assert!(checked(peers(&[a_peer()])).ends_with(&format!("next: ping {}\n", peer_id().address())));
+    assert!(checked(info(&an_info())).contains("1 connected of 2"));
+    checked(peer(&a_peer()));
+}
+
+#[test]
+fn empty_lists_say_so() {
+    assert!(checked(listeners(&[])).contains("no listeners"));
+    assert!(checked(peers(&[])).contains("no peers"));
+    assert!(checked(routes(&[])).contains("no routes"));
+    assert!(checked(stats(&Stats::default())).contains("nothing dropped"));
+    assert!(
+        checked(fc00(&Fc00Status { why: Some("no /dev/net/tun".into()), ..Default::default() }))
+            .contains("/dev/net/tun")
+    );
+}
+
+#[test]
+fn drops_of_kernel_and_agent_stand_in_one_row() {
+    let drops = Drops {
+        kernel: [("replay".to_owned(), 3), ("bad_tag".to_owned(), 0)].into(),
+        agent: [("replay".to_owned(), 1), ("limit".to_owned(), 2)].into(),
+    };
+    let transit = TransitStats { kernel_packets: 10, agent_packets: 20 };
+    let text = checked(stats(&Stats { drops, transit, ..Stats::default() }));
+    assert!(text.contains("\nreplay   3       1\n") && text.contains("\nlimit    0       2\n"), "{text}");
+    assert!(!text.contains("bad_tag") && text.contains("10 packets by the kernel, 20 by the agent"), "{text}");
+}

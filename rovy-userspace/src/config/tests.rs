@@ -1,0 +1,197 @@
+use super::*;
+use crate::multiaddr::Multiaddr;
+use proptest::prelude::*;
+
+const PEER: &str = "bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee";
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("/etc/rovy/config.toml"), text)
+}
+
+fn addr(text: &str) -> Multiaddr {
+    text.parse().unwrap()
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    std::fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn nothing_and_the_default_file_mean_the_defaults() {
+    let config = parse("").unwrap();
+    assert_eq!(config, parse(DEFAULT_FILE).unwrap());
+    assert_eq!(config.listen.addresses, [addr("/ip6/::/udp/1312"), addr("/ip4/0.0.0.0/udp/1312")]);
+    assert_eq!((config.limits.peers, config.limits.sessions, config.fc00.mtu.bytes()), (256, 1024, 1376));
+    assert!(config.fc00.enabled && config.listen.xdp.mode == XdpMode::Auto && config.listen.ethertype == 0x88b5);
+}
+
+#[test]
+fn what_the_default_file_comments_out_is_the_default() {
+    let mut on: String = String::new();
+    for line in DEFAULT_FILE.lines() {
+        let uncommented = line.strip_prefix("# ").filter(|l| l.contains(" = ") && !l.contains(".."));
+        // The peer is an example, not a default.
+        let take = uncommented.filter(|l| !l.contains("this peer") && !l.starts_with("addresses"));
+        on.push_str(take.unwrap_or(line));
+        on.push('\n');
+    }
+    let mut config = parse(&on).unwrap();
+    assert_eq!(config.api.socket.take(), Some("/run/rovy/api.sock".into()));
+    assert_eq!(config, Config::default());
+    assert!(on.matches("\nmtu = ").count() == 1 && on.contains("\nxdp.mode"));
+}
+
+#[test]
+fn everything_can_be_set() {
+    let config = parse(&format!(
+        "node.slot_width = 2\nnode.transit = 'deny'\n[listen]\naddresses = ['/ethif/eth0']\nxdp.mode = 'off'\n\
+         xdp.interfaces = ['eth0']\nethertype = 0x88b6\n[[peer]]\nid = '{PEER}'\naddresses = ['/dns/a.b/udp/1']\n\
+         transit = 'deny'\n[fc00]\nenabled = false\nifname = 'r1'\nmtu = 9000\n[api]\nsocket = '/x'\n\
+         [limits]\npeers = 1\nsessions = 16\n[log]\nlevel = 'debug'\nformat = 'json'\n"
+    ))
+    .unwrap();
+    assert_eq!((config.node.slot_width, config.node.transit), (SlotWidth::Two, Transit::Deny));
+    assert_eq!((config.peers[0].id.to_string(), config.peers[0].transit), (PEER.into(), Some(PeerTransit::Deny)));
+    assert_eq!((config.listen.xdp.mode, config.fc00.mtu.bytes()), (XdpMode::Off, 9000));
+}
+
+#[test]
+fn errors_name_file_line_and_key() {
+    for (text, line, key, part) in [
+        ("\n[fc00]\nmtu = 1000\n", 3, "fc00.mtu", "1280 to 9000"),
+        ("[listen]\naddresses = [\n  '/ip4/1.2.3/udp/1',\n]\n", 3, "listen.addresses", "/ip4/1.2.3/udp/1: "),
+        ("listen.addresses = ['/tcp/1']", 1, "listen.addresses", "not supported"),
+        ("listen.addresses = ['/dns/a/udp/1']", 1, "listen.addresses", "address of this host"),
+        ("listen.addresses = ['/ethif/a', '/ethif/a']", 1, "listen.addresses", "twice"),
+        ("listen.xdp.mode = 'fast'", 1, "listen.xdp.mode", "unknown variant `fast`"),
+        ("listen.ethertype = 0x0800", 1, "listen.ethertype", "not free"),
+        ("[limits]\n\nsessions = 1\n", 3, "limits.sessions", "16 to 65536"),
+        ("[node]\nslot_width = 3\n", 2, "node.slot_width", "1 or 2"),
+        ("[node]\nslotwidth = 1\n", 2, "node.slotwidth", "unknown field"),
+        ("[log]\nlevel = 'loud=x=y'\n", 2, "log.level", ""),
+        ("[fc00]\nifname = 'a/b'\n", 2, "fc00.ifname", "name of an interface"),
+        ("[fc00]\nenabled = 1\n", 2, "fc00.enabled", "invalid type"),
+        ("[[peer]]\nid = 'x'\n", 2, "peer[0].id", "not a PeerID"),
+        ("[[peer]]\naddresses = []\n", 1, "peer[0]", "missing field `id`"),
+    ] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("/etc/rovy/config.toml:{line}:")), "{text}: {error}");
+        assert!(error.contains(&format!(" {key}: ")), "{text}: {error}");
+        assert!(error.contains(part) && !error.contains('\n'), "{text}: {error}");
+    }
+    let broken = parse("[node\n").unwrap_err().to_string();
+    assert!(broken.starts_with("/etc/rovy/config.toml:1:"), "{broken}");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(Config::load(&dir.path().join("none")), Err(ConfigError::Missing(_))));
+    assert!(matches!(Config::load(dir.path()), Err(ConfigError::Read { .. })));
+}
+
+#[test]
+fn listeners_come_and_go_and_comments_stay() {
+    let (_dir, path) = file(DEFAULT_FILE);
+    let eth = addr("/ethif/wlp3s0");
+    assert!(persist::add_listener(&path, &eth).unwrap());
+    assert!(!persist::add_listener(&path, &eth).unwrap());
+    assert_eq!(Config::load(&path).unwrap().listen.addresses.len(), 3);
+    assert!(text(&path).contains("\n    '/ethif/wlp3s0',\n]\n"), "{}", text(&path));
+    for line in DEFAULT_FILE.lines() {
+        assert!(text(&path).contains(line), "lost: {line}\n{}", text(&path));
+    }
+    assert!(persist::remove_listener(&path, &eth).unwrap());
+    assert!(!persist::remove_listener(&path, &eth).unwrap());
+    assert_eq!(text(&path), DEFAULT_FILE);
+}
+
+#[test]
+fn the_defaults_stay_when_a_listener_is_added_to_an_empty_file() {
+    let (_dir, path) = file("# mine\n");
+    persist::add_listener(&path, &addr("/ethif/eth0")).unwrap();
+    assert_eq!(Config::load(&path).unwrap().listen.addresses.len(), 3);
+    assert!(text(&path).starts_with("# mine\n") || text(&path).ends_with("# mine\n"));
+    let (_dir, path) = file("listen = { addresses = [] }\n");
+    persist::add_listener(&path, &addr("/ethif/eth0")).unwrap();
+    assert_eq!(text(&path), "listen = { addresses = ['/ethif/eth0'] }\n");
+}
+
+#[test]
+fn peers_come_and_go() {
+    let (_dir, path) = file("# top\n[node]\ntransit = 'deny' # mine\n");
+    let before = text(&path);
+    let peer = PEER.parse().unwrap();
+    let first = addr(&format!("/ip4/192.0.2.1/udp/1312/rovy/{PEER}"));
+    assert!(persist::add_peer(&path, peer, &first).unwrap());
+    assert!(!persist::add_peer(&path, peer, &first).unwrap());
+    assert!(persist::add_peer(&path, peer, &addr("/ethif/eth0")).unwrap());
+    let config = Config::load(&path).unwrap();
+    assert_eq!(config.peers.len(), 1);
+    assert_eq!(config.peers[0].addresses, [addr("/ip4/192.0.2.1/udp/1312"), addr("/ethif/eth0")]);
+    assert!(text(&path).starts_with(&before), "{}", text(&path));
+    assert!(persist::remove_peer(&path, peer).unwrap());
+    assert!(!persist::remove_peer(&path, peer).unwrap());
+    assert_eq!(Config::load(&path).unwrap().peers, []);
+    assert!(text(&path).contains("transit = 'deny' # mine"));
+}
+
+#[test]
+fn a_broken_file_is_left_alone() {
+    let (dir, path) = file("[fc00]\nmtu = 5\n");
+    assert!(persist::add_listener(&path, &addr("/ethif/eth0")).is_err());
+    assert_eq!(text(&path), "[fc00]\nmtu = 5\n");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    // A directory in the file's place cannot be replaced, and nothing stays behind.
+    let below = dir.path().join("d");
+    std::fs::create_dir(&below).unwrap();
+    assert!(persist::add_listener(&below, &addr("/ethif/eth0")).is_err());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    assert!(persist::write_default(&path).is_err());
+    assert_eq!(text(&path), "[fc00]\nmtu = 5\n");
+}
+
+#[test]
+fn mode_and_links_are_kept() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, path) = file("");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let link = dir.path().join("link.toml");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    persist::add_listener(&link, &addr("/ethif/eth0")).unwrap();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(text(&path).contains("/ethif/eth0"));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "(\\[\\[?[a-z0-9.]{1,6}\\]\\]?\n)?([a-z.]{1,8} = [\\PC\n]{0,30}\n)?[\\PC\n]{0,40}") {
+        let _ = parse(&text);
+    }
+}
+
+#[test]
+fn the_manual_lists_every_key() {
+    let manual = include_str!("../../../docs/operations.md").split("## Configuration").nth(1).unwrap();
+    let manual = manual.split("\n## ").next().unwrap();
+    let (mut section, mut keys) = (String::new(), 0);
+    for line in DEFAULT_FILE.lines().map(|l| l.trim_start_matches("# ")) {
+        if line == "[[peer]]" {
+            section = "peer[]".into();
+        } else if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            section = name.into();
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|(k, _)| !k.contains(' ')) {
+            assert!(manual.contains(&format!("| `{section}.{key}` |")), "{section}.{key} is not in the manual");
+            keys += 1;
+        }
+    }
+    assert_eq!(keys, manual.matches("\n| `").count(), "the manual knows keys that the default file does not");
+}

@@ -1,0 +1,104 @@
+//! What the core tells the agent to do.
+
+use arrayvec::ArrayVec;
+use rovy_common::maps::HopKeys;
+
+use crate::identity::PeerId;
+use crate::transport::Endpoint;
+
+/// Route bytes after the first link: at most a long label's.
+pub type Hops = ArrayVec<u8, 30>;
+
+/// How a message travels.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Path {
+    /// Straight to an endpoint of the underlay, outermost.
+    Direct(Endpoint),
+    /// Inside transit: over this node's own slot, then along the hops.
+    Routed {
+        /// The sender's own first link.
+        slot: u16,
+        /// The label's route bytes.
+        hops: Hops,
+    },
+}
+
+/// How a message came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Outermost, from an endpoint.
+    Direct(Endpoint),
+    /// Out of transit whose hop tag was checked.
+    Routed {
+        /// The link it came over: the first slot of the way back.
+        slot: u16,
+        /// The rest of the way back.
+        hops: Hops,
+    },
+}
+
+impl Origin {
+    /// The path that leads back.
+    #[must_use]
+    pub fn back(&self) -> Path {
+        match self {
+            Self::Direct(e) => Path::Direct(*e),
+            Self::Routed { slot, hops } => Path::Routed { slot: *slot, hops: hops.clone() },
+        }
+    }
+}
+
+/// The receiving side of a link, as the tables need it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkRx {
+    /// This node's receiver index.
+    pub index: u32,
+    /// This node's slot for the link.
+    pub slot: u16,
+    /// Whether the neighbour may use this node for transit.
+    pub transit: bool,
+    /// The neighbour.
+    pub peer: PeerId,
+    /// Keys of the neighbour's direction.
+    pub keys: HopKeys,
+    /// Monotonic time in ns when the keys end.
+    pub expires_ns: u64,
+    /// Where the neighbour is.
+    pub endpoint: Endpoint,
+}
+
+/// The sending side of a link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkTx {
+    /// This node's slot for the link.
+    pub slot: u16,
+    /// The neighbour's receiver index.
+    pub index: u32,
+    /// The neighbour.
+    pub peer: PeerId,
+    /// Keys of this node's direction.
+    pub keys: HopKeys,
+    /// Monotonic time in ns when the keys end.
+    pub expires_ns: u64,
+    /// Where the neighbour is.
+    pub endpoint: Endpoint,
+}
+
+/// One thing to do, in the order given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Send a message; a routed one still needs its transit header.
+    Send(Path, Vec<u8>),
+    /// Accept transit on this receiver index, or update where it comes from.
+    Receive(LinkRx),
+    /// Send over this slot with these keys from now on.
+    Transmit(LinkTx),
+    /// The receiver index is no longer valid.
+    Forget(u32),
+    /// Nothing leads over this slot any more.
+    Silence(u16),
+    /// A session with this peer is ready to send.
+    Connected(PeerId),
+    /// The last session with this peer ended.
+    Disconnected(PeerId),
+}

@@ -1,0 +1,19 @@
+//! Room around an outgoing packet, so that headers and tag are written without copying it.
+
+use std::ops::Range;
+
+use super::action::Path;
+
+/// Bytes a buffer keeps free in front of an IPv6 packet: transit header, data header, codec.
+pub const HEADROOM: usize = 40 + 16 + 4;
+/// Bytes a buffer keeps free behind it: the AEAD tag.
+pub const TAILROOM: usize = 16;
+
+/// A sealed message in the buffer it was made in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outgoing {
+    /// How it goes out.
+    pub path: Path,
+    /// Where in the buffer the message stands. In front of it is room for a transit header.
+    pub message: Range<usize>,
+}

@@ -1,0 +1,145 @@
+//! Data in both directions: IPv6 packets between the TUN and the sessions.
+
+use std::net::Ipv6Addr;
+use std::ops::Range;
+
+use rovy_common::DropReason;
+use rovy_common::wire::{Data, codec};
+use zerocopy::FromBytes;
+
+use super::{Inbound, Node, Origin, Path};
+use crate::core::buffer::Outgoing;
+use crate::core::peer::QUEUE;
+use crate::core::time::Now;
+use crate::identity::PeerId;
+use crate::transport::Endpoint;
+
+/// Bytes of an IPv6 header.
+const IPV6: usize = 40;
+
+/// Source and destination of something that looks like an IPv6 packet.
+fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
+    let header = packet.first_chunk::<IPV6>().filter(|h| h[0] >> 4 == 6)?;
+    let at = |i: usize| header[i..].first_chunk::<16>().map(|a| Ipv6Addr::from(*a));
+    Some((at(8)?, at(24)?))
+}
+
+impl Node {
+    pub(super) fn data(&mut self, now: Now, origin: &Origin, message: &mut [u8]) -> Result<Inbound, DropReason> {
+        let (head, _) = Data::ref_from_prefix(message).map_err(|_| DropReason::BadLength)?;
+        let index = head.receiver_index.get();
+        let session = self.session(index).ok_or(DropReason::UnknownIndex)?;
+        let id = session.peer;
+        let (kind, body) = session.open(now.mono_ns, message)?;
+        self.heard(now, origin, id, index);
+        match kind {
+            codec::KEEPALIVE => Ok(Inbound::Done),
+            codec::IPV6 => {
+                let packet = message.get(body.clone()).ok_or(DropReason::BadLength)?;
+                let (source, destination) = addresses(packet).ok_or(DropReason::Malformed)?;
+                if source != id.address() {
+                    return Err(DropReason::BadInnerSource);
+                }
+                if destination != self.address {
+                    return Err(DropReason::NotAllowed);
+                }
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.packets[0] += 1;
+                    peer.bytes[0] += packet.len() as u64;
+                }
+                Ok(Inbound::Packet(body))
+            }
+            _ => Err(DropReason::Malformed),
+        }
+    }
+
+    /// An authentic message came over a session: it confirms the session and tells where the peer is.
+    fn heard(&mut self, now: Now, origin: &Origin, id: PeerId, index: u32) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.received_ns = Some(now.mono_ns);
+        let by_hand = !peer.routes.is_empty();
+        if peer.next == Some(index) {
+            self.promote(now, id, index);
+            self.flush(now, id);
+        }
+        let Some(session) = self.session(index) else { return };
+        let back = origin.back();
+        match (&session.path, &back) {
+            (_, Path::Direct(_)) if session.path != back => self.moved(index, origin),
+            (Path::Routed { .. }, Path::Routed { slot, hops }) if session.path != back => {
+                let learned = Some((*slot, hops.clone()));
+                if !by_hand {
+                    session.path = back;
+                }
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.learned = learned;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn moved(&mut self, index: u32, origin: &Origin) {
+        if let Origin::Direct(endpoint) = origin {
+            self.moved_to(index, *endpoint);
+        }
+    }
+
+    /// Authentic transit of the link behind `index` came from `endpoint`: the link follows.
+    pub fn moved_to(&mut self, index: u32, endpoint: Endpoint) {
+        let Some(session) = self.session(index) else { return };
+        let id = session.peer;
+        if session.path == Path::Direct(endpoint) {
+            return;
+        }
+        session.path = Path::Direct(endpoint);
+        self.publish_receive(index);
+        if self.peers.get(&id).is_some_and(|p| p.current == Some(index)) {
+            self.publish_transmit(index);
+        }
+    }
+
+    /// An IPv6 packet from the TUN at `packet` of `buf`, with [`HEADROOM`](crate::core::HEADROOM) in front and
+    /// [`TAILROOM`](crate::core::TAILROOM) behind. `None`: it waits for a session.
+    ///
+    /// # Errors
+    /// The reason to count; `NoRoute` when nobody with this address is known.
+    pub fn packet(&mut self, now: Now, buf: &mut [u8], packet: Range<usize>) -> Result<Option<Outgoing>, DropReason> {
+        let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
+        let (source, destination) = addresses(bytes).ok_or(DropReason::Malformed)?;
+        if source != self.address {
+            return Err(DropReason::BadInnerSource);
+        }
+        let id = *self.by_address.get(&destination).ok_or(DropReason::NoRoute)?;
+        let peer = self.peers.get_mut(&id).ok_or(DropReason::NoRoute)?;
+        if let Some(index) = peer.current {
+            peer.packets[1] += 1;
+            peer.bytes[1] += packet.len() as u64;
+            let session = self.session(index).ok_or(DropReason::NoRoute)?;
+            let path = session.path.clone();
+            let message = session.seal(now.mono_ns, codec::IPV6, buf, packet)?;
+            return Ok(Some(Outgoing { path, message }));
+        }
+        if peer.attempt.is_none() && peer.paths().is_empty() {
+            return Err(DropReason::NoRoute);
+        }
+        if peer.queue.len() >= QUEUE {
+            return Err(DropReason::QueueFull);
+        }
+        peer.queue.push_back(bytes.to_vec());
+        if peer.attempt.is_none() {
+            self.start_handshake(now, id);
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+impl Node {
+    /// Sends any packet over the session with a peer, without the checks of [`Node::packet`].
+    pub(in crate::core) fn send_to(&mut self, now: Now, id: PeerId, packet: &[u8]) {
+        if let Some(index) = self.peers.get(&id).and_then(|p| p.current) {
+            self.send_data(now, index, codec::IPV6, packet);
+        }
+    }
+}

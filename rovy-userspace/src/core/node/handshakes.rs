@@ -1,0 +1,273 @@
+//! Hello and response: sessions come into being.
+
+use std::net::SocketAddr;
+
+use rovy_common::DropReason;
+use rovy_common::wire::{Hello, Response, codec};
+use zerocopy::FromBytes;
+
+use super::{Action, Entry, Node, Origin, Path};
+use crate::core::aead::Suite;
+use crate::core::buffer::{HEADROOM, TAILROOM};
+use crate::core::handshake;
+use crate::core::mac::mac1;
+use crate::core::payload::{Choice, Offer};
+use crate::core::peer::{Answered, Attempt};
+use crate::core::session::{Session, Terms};
+use crate::core::time::{Now, SECOND, TAI64N_LEN, tai64n};
+use crate::identity::PeerId;
+use crate::transport::Endpoint;
+
+/// Time between a hello and the next try.
+const RETRY_NS: u64 = 5 * SECOND;
+/// Spread of the next try, so that two nodes do not keep meeting half-way.
+const JITTER_NS: u64 = SECOND / 3;
+/// A peer that is not to be kept is given up after this long.
+const GIVE_UP_NS: u64 = 90 * SECOND;
+/// Longest pause between tries of a peer that is to be kept.
+const BACK_OFF_NS: u64 = 300 * SECOND;
+/// How long, and how often, copies of an answered hello get the same response.
+const COPIES_NS: u64 = 5 * SECOND;
+const COPIES: u8 = 8;
+
+impl Node {
+    /// A timestamp later than all before, even if the clock was set back.
+    fn timestamp(&mut self, now: Now) -> [u8; TAI64N_LEN] {
+        let mut stamp = tai64n(now.wall);
+        if stamp <= self.last_timestamp {
+            stamp = self.last_timestamp;
+            for byte in stamp.iter_mut().rev() {
+                *byte = byte.wrapping_add(1);
+                if *byte != 0 {
+                    break;
+                }
+            }
+        }
+        self.last_timestamp = stamp;
+        stamp
+    }
+
+    /// Sends a new hello over every path known, in place of one under way. Without a path it waits for one.
+    pub(super) fn start_handshake(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.again_ns = None;
+        if let Some(old) = peer.attempt.take() {
+            self.release(old.index);
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let mut paths = peer.paths();
+        let (psk, current) = (peer.psk, peer.current);
+        if let Some(path) = current.and_then(|i| self.session(i).map(|s| s.path.clone()))
+            && !paths.contains(&path)
+        {
+            paths.push(path);
+        }
+        if paths.is_empty() {
+            return;
+        }
+        let timestamp = self.timestamp(now);
+        let Some(index) = self.indices.take(&mut self.rng) else {
+            tracing::warn!(peer = %id, "no free session index for a handshake: raise [limits] sessions");
+            self.retry_later(now, id);
+            return;
+        };
+        let offer = Offer { receive_mtu: self.config.receive_mtu, aes: self.config.aes };
+        let rng = self.rng.fork();
+        let made = handshake::initiate(rng, &self.config.secret, id.public_key(), &psk, index, &timestamp, &offer);
+        let Ok((initiation, hello)) = made else {
+            self.indices.release(index);
+            return;
+        };
+        if let Some(position) = self.indices.position(index) {
+            self.entries[position] = Some(Entry::Attempt(id));
+        }
+        let retry_ns = self.retry_at(now, id);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.attempt = Some(Attempt { initiation, index, sent_ns: now.mono_ns, retry_ns });
+        }
+        self.wake(retry_ns);
+        self.actions.extend(paths.into_iter().map(|path| Action::Send(path, hello.clone())));
+    }
+
+    /// When the next try is due: every five seconds, and after ninety of them ever more seldom.
+    fn retry_at(&mut self, now: Now, id: PeerId) -> u64 {
+        let jitter = self.rng.jitter_ns(JITTER_NS);
+        let Some(peer) = self.peers.get_mut(&id) else { return u64::MAX };
+        if peer.tries == 0 {
+            peer.since_ns = now.mono_ns;
+        }
+        peer.tries = peer.tries.saturating_add(1);
+        let tried = now.mono_ns.saturating_sub(peer.since_ns);
+        let pause = if tried < GIVE_UP_NS { RETRY_NS } else { (tried / 4).min(BACK_OFF_NS) };
+        now.mono_ns + pause + jitter
+    }
+
+    fn retry_later(&mut self, now: Now, id: PeerId) {
+        let at = self.retry_at(now, id);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.again_ns = Some(at);
+        }
+        self.wake(at);
+    }
+
+    /// The time of a hello is over: try again, or give the peer up.
+    pub(super) fn retry(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.persistent || now.mono_ns.saturating_sub(peer.since_ns) < GIVE_UP_NS {
+            return self.start_handshake(now, id);
+        }
+        let attempt = peer.attempt.take();
+        peer.queue.clear();
+        peer.tries = 0;
+        peer.again_ns = None;
+        if let Some(attempt) = attempt {
+            self.release(attempt.index);
+        }
+    }
+
+    pub(super) fn hello(&mut self, now: Now, origin: &Origin, message: &[u8]) -> Result<(), DropReason> {
+        let hello = Hello::ref_from_bytes(message).map_err(|_| DropReason::BadLength)?;
+        if mac1(&self.mac1_key, message) != Some(hello.mac1) {
+            return Err(DropReason::BadMac1);
+        }
+        let incoming = handshake::receive(self.rng.fork(), &self.config.secret, hello)?;
+        let id = PeerId::new(incoming.public_key).map_err(|_| DropReason::BadHandshake)?;
+        if id == self.id {
+            return Err(DropReason::BadHandshake);
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            if let Some(answered) = &mut peer.answered
+                && answered.hello == message
+                && answered.until_ns > now.mono_ns
+                && answered.copies < COPIES
+            {
+                answered.copies += 1;
+                let response = answered.response.clone();
+                self.actions.push_back(Action::Send(origin.back(), response));
+                return Ok(());
+            }
+            if incoming.timestamp <= peer.newest {
+                return Err(DropReason::BadHandshake);
+            }
+        } else if self.peers.len() >= self.config.peers {
+            return Err(DropReason::Limit);
+        }
+        let timestamp = incoming.timestamp;
+        let suite = if self.config.aes && incoming.offer.aes { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
+        let choice = Choice { suite, receive_mtu: self.config.receive_mtu, observed: observed(origin) };
+        let index = self.indices.take(&mut self.rng).ok_or(DropReason::Limit)?;
+        let psk = self.peers.get(&id).map_or(self.config.psk, |p| p.psk);
+        let remote = hello.sender_index.get();
+        let made = handshake::respond(incoming, &psk, index, remote, &choice).and_then(|(keys, response)| {
+            let path = origin.back();
+            let terms = Terms { peer: id, remote, initiator: false, path, suite };
+            let session = Session::new(now.mono_ns, terms, &keys).ok_or(DropReason::BadHandshake)?;
+            Ok((session, response))
+        });
+        let (session, response) = match made {
+            Ok(made) => made,
+            Err(reason) => {
+                self.indices.release(index);
+                return Err(reason);
+            }
+        };
+        let until_ns = now.mono_ns + COPIES_NS;
+        let peer = self.peer(id);
+        peer.newest = timestamp;
+        peer.answered = Some(Answered { hello: message.to_vec(), response: response.clone(), until_ns, copies: 0 });
+        if let Path::Routed { slot, hops } = origin.back() {
+            peer.learned = Some((slot, hops));
+        }
+        let unconfirmed = peer.next.replace(index);
+        if let Some(unconfirmed) = unconfirmed {
+            self.end_session(unconfirmed);
+        }
+        self.install(index, session);
+        self.actions.push_back(Action::Send(origin.back(), response));
+        Ok(())
+    }
+
+    pub(super) fn response(&mut self, now: Now, origin: &Origin, message: &[u8]) -> Result<(), DropReason> {
+        let response = Response::ref_from_bytes(message).map_err(|_| DropReason::BadLength)?;
+        if mac1(&self.mac1_key, message) != Some(response.mac1) {
+            return Err(DropReason::BadMac1);
+        }
+        let index = response.receiver_index.get();
+        let position = self.indices.position(index).ok_or(DropReason::UnknownIndex)?;
+        let Some(Entry::Attempt(id)) = self.entries[position] else { return Err(DropReason::UnknownIndex) };
+        let peer = self.peers.get_mut(&id).ok_or(DropReason::UnknownIndex)?;
+        let attempt = peer.attempt.as_mut().filter(|a| a.index == index).ok_or(DropReason::UnknownIndex)?;
+        let (keys, choice) = handshake::finish(&mut attempt.initiation, response)?;
+        peer.rtt_ns = Some(now.mono_ns.saturating_sub(attempt.sent_ns));
+        peer.attempt = None;
+        peer.tries = 0;
+        peer.received_ns = Some(now.mono_ns);
+        let remote = response.sender_index.get();
+        let terms = Terms { peer: id, remote, initiator: true, path: origin.back(), suite: choice.suite };
+        let session = Session::new(now.mono_ns, terms, &keys).ok_or(DropReason::BadHandshake)?;
+        if let Some(seen) = choice.observed {
+            tracing::debug!(peer = %id, %seen, "the peer sees this node's hello come from there");
+        }
+        self.install(index, session);
+        self.promote(now, id, index);
+        // The responder sends on the new session only after it heard of it: a keepalive tells it.
+        self.send_data(now, index, codec::KEEPALIVE, &[]);
+        self.flush(now, id);
+        Ok(())
+    }
+
+    fn install(&mut self, index: u32, session: Session) {
+        self.wake(session.expires_ns());
+        if let Some(position) = self.indices.position(index) {
+            self.entries[position] = Some(Entry::Session(Box::new(session)));
+        }
+        self.publish_receive(index);
+    }
+
+    /// Makes a session the one to send on. The one before it still receives.
+    pub(super) fn promote(&mut self, now: Now, id: PeerId, index: u32) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let first = peer.current.is_none();
+        if peer.next == Some(index) {
+            peer.next = None;
+        }
+        peer.tries = 0;
+        peer.again_ns = None;
+        let before = peer.current.replace(index);
+        let oldest = std::mem::replace(&mut peer.previous, before);
+        if let Some(oldest) = oldest {
+            self.end_session(oldest);
+        }
+        self.publish_transmit(index);
+        if first {
+            self.actions.push_back(Action::Connected(id));
+        }
+        self.wake(now.mono_ns + SECOND);
+    }
+
+    /// Sends the packets that waited for a session.
+    pub(super) fn flush(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(index) = peer.current else { return };
+        for packet in std::mem::take(&mut peer.queue) {
+            self.send_data(now, index, codec::IPV6, &packet);
+        }
+    }
+
+    /// Sends a message of the node's own over a session.
+    pub(super) fn send_data(&mut self, now: Now, index: u32, kind: u32, body: &[u8]) {
+        let mut buf = vec![0; HEADROOM + body.len() + TAILROOM];
+        buf[HEADROOM..HEADROOM + body.len()].copy_from_slice(body);
+        let Some(session) = self.session(index) else { return };
+        let path = session.path.clone();
+        let Ok(range) = session.seal(now.mono_ns, kind, &mut buf, HEADROOM..HEADROOM + body.len()) else { return };
+        self.actions.push_back(Action::Send(path, buf[range].to_vec()));
+    }
+}
+
+fn observed(origin: &Origin) -> Option<SocketAddr> {
+    match origin {
+        Origin::Direct(Endpoint::Udp { remote, .. }) => Some(*remote),
+        Origin::Direct(Endpoint::Ethernet { .. }) | Origin::Routed { .. } => None,
+    }
+}

@@ -1,0 +1,285 @@
+//! The node: peers, sessions and routes behind four verbs.
+
+mod data;
+mod handshakes;
+mod timers;
+mod views;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::Ipv6Addr;
+use std::ops::Range;
+
+use rovy_common::label::Width;
+use rovy_common::siphash::Key;
+use rovy_common::{DropReason, wire};
+
+use super::action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
+use super::index::Indices;
+use super::peer::Peer;
+use super::random::Rng;
+use super::session::Session;
+use super::slots::Slots;
+use super::time::{Now, TAI64N_LEN};
+use crate::identity::{PeerId, SecretKey};
+use crate::transport::Endpoint;
+
+/// What a node is made with.
+pub struct NodeConfig {
+    /// The node's key.
+    pub secret: SecretKey,
+    /// Bytes of its slots.
+    pub width: Width,
+    /// Whether neighbours may send transit through it.
+    pub transit: bool,
+    /// Sessions and half-open handshakes it keeps, a power of two.
+    pub sessions: u32,
+    /// Peers it keeps.
+    pub peers: usize,
+    /// Largest message it takes, in bytes; told to peers.
+    pub receive_mtu: Option<u16>,
+    /// Whether this CPU is fast at AES-GCM.
+    pub aes: bool,
+    /// Pre-shared key for peers that have none of their own.
+    pub psk: [u8; 32],
+}
+
+/// What an incoming message turned out to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Inbound {
+    /// The core has dealt with it.
+    Done,
+    /// An IPv6 packet for the TUN, at this range of the message's buffer.
+    Packet(Range<usize>),
+}
+
+/// What stands at a receiver index.
+enum Entry {
+    /// A hello was sent with it.
+    Attempt(PeerId),
+    Session(Box<Session>),
+    /// A former agent gave it out; valid until then, in monotonic ns.
+    Reserved(u64),
+}
+
+/// One node of the network.
+pub struct Node {
+    id: PeerId,
+    address: Ipv6Addr,
+    config: NodeConfig,
+    mac1_key: Key,
+    rng: Rng,
+    peers: BTreeMap<PeerId, Peer>,
+    by_address: HashMap<Ipv6Addr, PeerId>,
+    indices: Indices,
+    entries: Vec<Option<Entry>>,
+    slots: Slots,
+    last_timestamp: [u8; TAI64N_LEN],
+    actions: VecDeque<Action>,
+    deadline_ns: u64,
+}
+
+impl Node {
+    /// A node that knows nobody. `seed` is all the randomness it will ever use.
+    #[must_use]
+    pub fn new(config: NodeConfig, seed: [u8; 32]) -> Self {
+        let id = config.secret.peer_id();
+        let sessions = config.sessions.next_power_of_two().max(2);
+        Self {
+            id,
+            address: id.address(),
+            mac1_key: super::mac::mac1_key(id.public_key()),
+            rng: Rng::new(seed),
+            peers: BTreeMap::new(),
+            by_address: HashMap::new(),
+            indices: Indices::new(sessions),
+            entries: std::iter::repeat_with(|| None).take(sessions as usize).collect(),
+            slots: Slots::new(config.width),
+            last_timestamp: [0; TAI64N_LEN],
+            actions: VecDeque::new(),
+            deadline_ns: u64::MAX,
+            config,
+        }
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Monotonic ns at which [`Node::timeout`] wants to be called.
+    #[must_use]
+    pub fn deadline(&self) -> u64 {
+        self.deadline_ns
+    }
+
+    fn wake(&mut self, at_ns: u64) {
+        self.deadline_ns = self.deadline_ns.min(at_ns);
+    }
+
+    /// A message from the underlay, outermost or out of transit. It is decrypted in place.
+    ///
+    /// # Errors
+    /// The reason to count when it was dropped.
+    pub fn message(&mut self, now: Now, origin: &Origin, message: &mut [u8]) -> Result<Inbound, DropReason> {
+        let (kind, _) = wire::check_bytes(message, true)?;
+        match kind {
+            wire::MessageType::Hello => self.hello(now, origin, message).map(|()| Inbound::Done),
+            wire::MessageType::Response => self.response(now, origin, message).map(|()| Inbound::Done),
+            wire::MessageType::Data => self.data(now, origin, message),
+            // Answered and used from the day that cookies, discovery and errors exist.
+            wire::MessageType::CookieReply | wire::MessageType::Beacon | wire::MessageType::Control => {
+                Err(DropReason::NotAllowed)
+            }
+            wire::MessageType::Transit => Err(DropReason::Malformed),
+        }
+    }
+
+    /// Keeps a peer connected (`persistent`), or connects once. Endpoints replace those known before.
+    pub fn connect(&mut self, now: Now, id: PeerId, endpoints: Vec<Endpoint>, persistent: bool) {
+        if id == self.id {
+            return;
+        }
+        let peer = self.peer(id);
+        peer.dial = endpoints;
+        peer.persistent |= persistent;
+        if peer.attempt.is_none() && peer.current.is_none() {
+            self.start_handshake(now, id);
+        }
+    }
+
+    /// Forgets a peer: its sessions end at once.
+    pub fn disconnect(&mut self, id: PeerId) -> bool {
+        let Some(peer) = self.peers.remove(&id) else { return false };
+        self.by_address.remove(&id.address());
+        if let Some(attempt) = &peer.attempt {
+            self.release(attempt.index);
+        }
+        let had = peer.current.is_some();
+        for index in peer.sessions() {
+            self.end_session(index);
+        }
+        if had {
+            self.actions.push_back(Action::Disconnected(id));
+        }
+        true
+    }
+
+    /// The pre-shared key for one peer.
+    pub fn set_psk(&mut self, id: PeerId, psk: [u8; 32]) {
+        self.peer(id).psk = psk;
+    }
+
+    /// Whether one peer may use this node for transit, instead of what the node allows everybody.
+    pub fn set_transit(&mut self, id: PeerId, allowed: bool) {
+        self.peer(id).transit = Some(allowed);
+    }
+
+    /// Adds a route by hand; whether it is new. An existing session moves onto it unless it is direct.
+    pub fn add_route(&mut self, now: Now, id: PeerId, slot: u16, hops: Hops) -> bool {
+        if id == self.id {
+            return false;
+        }
+        let peer = self.peer(id);
+        if peer.routes.contains(&(slot, hops.clone())) {
+            return false;
+        }
+        peer.routes.push((slot, hops));
+        self.reroute(id);
+        if self.peers.get(&id).is_some_and(|p| p.current.is_none()) {
+            self.start_handshake(now, id);
+        }
+        true
+    }
+
+    /// Removes a route by hand, all of them without one given; how many went.
+    pub fn remove_route(&mut self, id: PeerId, route: Option<&(u16, Hops)>) -> usize {
+        let Some(peer) = self.peers.get_mut(&id) else { return 0 };
+        let before = peer.routes.len();
+        peer.routes.retain(|r| route.is_some_and(|gone| gone != r));
+        let gone = before - peer.routes.len();
+        self.reroute(id);
+        gone
+    }
+
+    /// A link that a former agent left in the kernel: the slot stays with its peer.
+    pub fn restore_slot(&mut self, slot: u16, peer: PeerId) {
+        self.slots.put(slot, peer);
+    }
+
+    /// A receiver index that a former agent left valid until `expires_ns`; whether it could be kept apart.
+    pub fn restore_index(&mut self, index: u32, expires_ns: u64) -> bool {
+        if !self.indices.reserve(index) {
+            return false;
+        }
+        if let Some(position) = self.indices.position(index) {
+            self.entries[position] = Some(Entry::Reserved(expires_ns));
+        }
+        self.wake(expires_ns);
+        true
+    }
+
+    fn peer(&mut self, id: PeerId) -> &mut Peer {
+        self.by_address.insert(id.address(), id);
+        let psk = self.config.psk;
+        self.peers.entry(id).or_insert_with(|| Peer { psk, ..Peer::default() })
+    }
+
+    fn session(&mut self, index: u32) -> Option<&mut Session> {
+        let position = self.indices.position(index)?;
+        match self.entries.get_mut(position)? {
+            Some(Entry::Session(s)) => Some(s),
+            _ => None,
+        }
+    }
+
+    fn release(&mut self, index: u32) {
+        if let Some(position) = self.indices.position(index) {
+            self.entries[position] = None;
+        }
+        self.indices.release(index);
+    }
+
+    fn end_session(&mut self, index: u32) {
+        self.actions.push_back(Action::Forget(index));
+        self.release(index);
+    }
+
+    /// Puts the current session of a peer on the best path there is.
+    fn reroute(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let route = peer.routes.first().or(peer.learned.as_ref());
+        let route = route.map(|(slot, hops)| Path::Routed { slot: *slot, hops: hops.clone() });
+        let (Some(index), Some(route)) = (peer.current, route) else { return };
+        if let Some(session) = self.session(index)
+            && matches!(session.path, Path::Routed { .. })
+        {
+            session.path = route;
+        }
+    }
+
+    /// Tells the tables about the receiving side of a direct session.
+    fn publish_receive(&mut self, index: u32) {
+        let allowed = self.config.transit;
+        let Some(session) = self.session(index) else { return };
+        let Path::Direct(endpoint) = session.path else { return };
+        let (peer, keys, expires_ns) = (session.peer, session.hop.1, session.expires_ns());
+        let Some(slot) = self.slots.take(peer) else { return };
+        let transit = self.peers.get(&peer).and_then(|p| p.transit).unwrap_or(allowed);
+        self.actions.push_back(Action::Receive(LinkRx { index, slot, transit, peer, keys, expires_ns, endpoint }));
+    }
+
+    /// Tells the tables about the sending side of a direct session.
+    fn publish_transmit(&mut self, index: u32) {
+        let Some(session) = self.session(index) else { return };
+        let Path::Direct(endpoint) = session.path else { return };
+        let (peer, remote, keys, expires_ns) = (session.peer, session.remote, session.hop.0, session.expires_ns());
+        let Some(slot) = self.slots.take(peer) else { return };
+        self.actions.push_back(Action::Transmit(LinkTx { slot, index: remote, peer, keys, expires_ns, endpoint }));
+    }
+}

@@ -1,0 +1,124 @@
+//! What happens because time passes.
+
+use rovy_common::wire::codec;
+
+use super::{Action, Entry, Node, Path};
+use crate::core::session::{REJECT_NS, REKEY_NS, REKEY_RESPONDER_NS, Session};
+use crate::core::time::{Now, SECOND};
+use crate::identity::PeerId;
+
+/// Silence after received data that a keepalive ends.
+const KEEPALIVE_NS: u64 = 10 * SECOND;
+/// Sent data without any answer for this long makes a new session.
+const DEAD_NS: u64 = KEEPALIVE_NS + 5 * SECOND;
+
+/// What a session is due for.
+#[derive(PartialEq, Eq)]
+enum Due {
+    Rekey,
+    Keepalive,
+}
+
+fn due(session: &Session, now_ns: u64) -> Option<Due> {
+    let age = session.age(now_ns);
+    // A link carries transit the agent never sees, so it is kept fresh; other sessions only while in use.
+    let wanted = session.used || matches!(session.path, Path::Direct(_));
+    let rekey = if session.initiator { REKEY_NS } else { REKEY_RESPONDER_NS };
+    let unanswered = session.waits_since.is_some_and(|t| now_ns.saturating_sub(t) >= DEAD_NS);
+    if (wanted && age >= rekey) || unanswered {
+        return Some(Due::Rekey);
+    }
+    let owes = session.owes_since.is_some_and(|t| now_ns.saturating_sub(t) >= KEEPALIVE_NS);
+    owes.then_some(Due::Keepalive)
+}
+
+/// When the next of these is due.
+fn next_due(session: &Session) -> u64 {
+    let rekey = session.created_ns + if session.initiator { REKEY_NS } else { REKEY_RESPONDER_NS };
+    let owes = session.owes_since.map_or(u64::MAX, |t| t + KEEPALIVE_NS);
+    let waits = session.waits_since.map_or(u64::MAX, |t| t + DEAD_NS);
+    rekey.min(owes).min(waits).min(session.expires_ns())
+}
+
+impl Node {
+    /// Does what is due. The next deadline is [`Node::deadline`]; at most a second away while there are sessions, as
+    /// packets move their timers without setting it.
+    pub fn timeout(&mut self, now: Now) {
+        self.deadline_ns = u64::MAX;
+        self.drop_reserved(now.mono_ns);
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            self.expire(now.mono_ns, id);
+            self.peer_due(now, id);
+            if self.peers.get(&id).is_some_and(super::Peer::idle) {
+                self.peers.remove(&id);
+                self.by_address.remove(&id.address());
+            }
+        }
+    }
+
+    fn drop_reserved(&mut self, now_ns: u64) {
+        let gone: Vec<u32> = self.reserved().filter(|(_, until)| *until <= now_ns).map(|(i, _)| i).collect();
+        for index in gone {
+            self.end_session(index);
+        }
+        let next = self.reserved().map(|(_, until)| until).min();
+        self.wake(next.unwrap_or(u64::MAX));
+    }
+
+    fn reserved(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.entries.iter().enumerate().filter_map(|(position, entry)| match entry {
+            Some(Entry::Reserved(until)) => Some((self.indices.at(position), *until)),
+            _ => None,
+        })
+    }
+
+    /// Ends sessions past their time.
+    fn expire(&mut self, now_ns: u64, id: PeerId) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let indices: Vec<u32> = peer.sessions().collect();
+        for index in indices {
+            let Some(session) = self.session(index) else { continue };
+            if session.age(now_ns) < REJECT_NS {
+                continue;
+            }
+            let direct = matches!(session.path, Path::Direct(_));
+            self.end_session(index);
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            peer.next = peer.next.filter(|i| *i != index);
+            peer.previous = peer.previous.filter(|i| *i != index);
+            if peer.current == Some(index) {
+                peer.current = None;
+                self.actions.push_back(Action::Disconnected(id));
+                if let Some(slot) = self.slots.take(id).filter(|_| direct) {
+                    self.actions.push_back(Action::Silence(slot));
+                }
+            }
+        }
+    }
+
+    fn peer_due(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let (current, persistent, again) = (peer.current, peer.persistent, peer.again_ns);
+        let retry = peer.attempt.as_ref().map(|a| a.retry_ns);
+        if let Some(at) = retry {
+            if at <= now.mono_ns { self.retry(now, id) } else { self.wake(at) }
+        }
+        let attempting = self.peers.get(&id).is_some_and(|p| p.attempt.is_some());
+        match (again, current) {
+            (Some(at), _) if at <= now.mono_ns => self.start_handshake(now, id),
+            (Some(at), _) => self.wake(at),
+            (None, None) if persistent && !attempting => self.start_handshake(now, id),
+            _ => {}
+        }
+        let Some(index) = current else { return };
+        let Some(session) = self.session(index) else { return };
+        let (due, next) = (due(session, now.mono_ns), next_due(session));
+        match due {
+            Some(Due::Rekey) if !attempting && again.is_none() => self.start_handshake(now, id),
+            Some(Due::Keepalive) => self.send_data(now, index, codec::KEEPALIVE, &[]),
+            _ => {}
+        }
+        self.wake(next.min(now.mono_ns + SECOND).max(now.mono_ns + SECOND / 4));
+    }
+}

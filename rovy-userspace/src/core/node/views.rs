@@ -1,0 +1,80 @@
+//! What status commands may see.
+
+use super::{Node, Path};
+use crate::core::action::Hops;
+use crate::core::peer::{PeerState, PeerView, RouteSource, RouteView};
+use crate::core::session::Session;
+use crate::identity::PeerId;
+
+impl Node {
+    fn path_of(&self, index: u32) -> Option<&Session> {
+        let position = self.indices.position(index)?;
+        match self.entries.get(position)? {
+            Some(super::Entry::Session(s)) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// Every peer, in the order of their ids.
+    pub fn peers(&self) -> impl Iterator<Item = PeerView> {
+        self.peers.iter().map(|(id, peer)| {
+            let path = peer.current.and_then(|i| self.path_of(i)).map(|s| s.path.clone());
+            let state = match (&peer.current, &peer.attempt) {
+                (Some(_), _) => PeerState::Connected,
+                (None, Some(_)) => PeerState::Connecting,
+                (None, None) => PeerState::Disconnected,
+            };
+            PeerView {
+                id: *id,
+                address: id.address(),
+                state,
+                slot: self.slots.of(*id).filter(|_| matches!(path, Some(Path::Direct(_)))),
+                path,
+                persistent: peer.persistent,
+                received_ns: peer.received_ns,
+                rtt_ns: peer.rtt_ns,
+                packets: peer.packets,
+                bytes: peer.bytes,
+            }
+        })
+    }
+
+    /// Every route, by peer.
+    pub fn routes(&self) -> Vec<RouteView> {
+        let mut out = Vec::new();
+        for (id, peer) in &self.peers {
+            let path = peer.current.and_then(|i| self.path_of(i)).map(|s| &s.path);
+            let mut add = |slot: u16, hops: &Hops, source| {
+                let in_use = match path {
+                    Some(Path::Direct(_)) => source == RouteSource::Direct,
+                    Some(Path::Routed { slot: s, hops: h }) => *s == slot && h == hops,
+                    None => false,
+                };
+                out.push(RouteView { peer: *id, slot, hops: hops.clone(), source, in_use });
+            };
+            if let (Some(slot), Some(Path::Direct(_))) = (self.slots.of(*id), path) {
+                add(slot, &Hops::new(), RouteSource::Direct);
+            }
+            for (slot, hops) in &peer.routes {
+                add(*slot, hops, RouteSource::Configured);
+            }
+            if let Some((slot, hops)) = peer.learned.as_ref().filter(|l| !peer.routes.contains(l)) {
+                add(*slot, hops, RouteSource::Learned);
+            }
+        }
+        out
+    }
+
+    /// Sessions in use and receiver indices left.
+    #[must_use]
+    pub fn sessions(&self) -> (usize, usize) {
+        let used = self.entries.iter().flatten().count();
+        (used, self.entries.len() - used)
+    }
+
+    /// The peer a slot belongs to.
+    #[must_use]
+    pub fn slot_owner(&self, slot: u16) -> Option<PeerId> {
+        self.slots.owner(slot)
+    }
+}

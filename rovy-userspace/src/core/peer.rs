@@ -1,0 +1,143 @@
+//! What the node keeps of a peer: how to reach it, its sessions, its handshake.
+
+use std::collections::VecDeque;
+use std::net::Ipv6Addr;
+
+use super::action::{Hops, Path};
+use super::handshake::Initiation;
+use super::time::TAI64N_LEN;
+use crate::identity::PeerId;
+use crate::transport::Endpoint;
+
+/// Packets that wait for a session, at most.
+pub(super) const QUEUE: usize = 16;
+
+/// A handshake this node started.
+pub(super) struct Attempt {
+    pub(super) initiation: Initiation,
+    pub(super) index: u32,
+    pub(super) sent_ns: u64,
+    pub(super) retry_ns: u64,
+}
+
+/// The last hello that was answered, for its copies that come over other paths.
+pub(super) struct Answered {
+    pub(super) hello: Vec<u8>,
+    pub(super) response: Vec<u8>,
+    pub(super) until_ns: u64,
+    pub(super) copies: u8,
+}
+
+#[derive(Default)]
+pub(super) struct Peer {
+    pub(super) dial: Vec<Endpoint>,
+    /// Keep trying for ever.
+    pub(super) persistent: bool,
+    pub(super) psk: [u8; 32],
+    /// Whether it may use this node for transit; the node's setting when absent.
+    pub(super) transit: Option<bool>,
+    pub(super) routes: Vec<(u16, Hops)>,
+    pub(super) learned: Option<(u16, Hops)>,
+    pub(super) attempt: Option<Attempt>,
+    /// Handshakes tried since the last success, and when the first was.
+    pub(super) tries: u32,
+    pub(super) since_ns: u64,
+    /// When the next handshake is due although none is under way.
+    pub(super) again_ns: Option<u64>,
+    /// Indices of the sessions: not yet confirmed, in use, before that.
+    pub(super) next: Option<u32>,
+    pub(super) current: Option<u32>,
+    pub(super) previous: Option<u32>,
+    pub(super) newest: [u8; TAI64N_LEN],
+    pub(super) answered: Option<Answered>,
+    pub(super) queue: VecDeque<Vec<u8>>,
+    pub(super) received_ns: Option<u64>,
+    pub(super) rtt_ns: Option<u64>,
+    pub(super) packets: [u64; 2],
+    pub(super) bytes: [u64; 2],
+}
+
+impl Peer {
+    /// Every path worth a hello: known endpoints, then routes by hand, then the one learned.
+    pub(super) fn paths(&self) -> Vec<Path> {
+        let mut paths: Vec<_> = self.dial.iter().map(|e| Path::Direct(*e)).collect();
+        let learned = self.learned.iter().filter(|_| self.routes.is_empty());
+        paths.extend(self.routes.iter().chain(learned).map(|(s, h)| Path::Routed { slot: *s, hops: h.clone() }));
+        paths
+    }
+
+    pub(super) fn sessions(&self) -> impl Iterator<Item = u32> {
+        [self.next, self.current, self.previous].into_iter().flatten()
+    }
+
+    /// Whether anybody would miss it.
+    pub(super) fn idle(&self) -> bool {
+        self.sessions().next().is_none()
+            && self.attempt.is_none()
+            && !self.persistent
+            && self.routes.is_empty()
+            && self.queue.is_empty()
+    }
+}
+
+/// How a peer stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PeerState {
+    /// A session is ready.
+    Connected,
+    /// A handshake is under way.
+    Connecting,
+    /// Neither.
+    Disconnected,
+}
+
+/// A peer, as status commands show it.
+#[derive(Clone, Debug)]
+pub struct PeerView {
+    /// Who.
+    pub id: PeerId,
+    /// Its address.
+    pub address: Ipv6Addr,
+    /// How it stands.
+    pub state: PeerState,
+    /// How packets to it travel now.
+    pub path: Option<Path>,
+    /// This node's slot for its link, when it is a neighbour.
+    pub slot: Option<u16>,
+    /// Whether this node was told to keep the connection.
+    pub persistent: bool,
+    /// Monotonic time in ns of the last authentic message.
+    pub received_ns: Option<u64>,
+    /// Round trip of the last handshake this node started, in ns.
+    pub rtt_ns: Option<u64>,
+    /// IPv6 packets received and sent.
+    pub packets: [u64; 2],
+    /// Their bytes.
+    pub bytes: [u64; 2],
+}
+
+/// Where a route comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RouteSource {
+    /// The peer is a neighbour.
+    Direct,
+    /// Set by hand.
+    Configured,
+    /// The way a handshake came, reversed.
+    Learned,
+}
+
+/// A route, as status commands show it.
+#[derive(Clone, Debug)]
+pub struct RouteView {
+    /// To whom.
+    pub peer: PeerId,
+    /// This node's first slot.
+    pub slot: u16,
+    /// The label after it.
+    pub hops: Hops,
+    /// Where it comes from.
+    pub source: RouteSource,
+    /// Whether packets travel over it now.
+    pub in_use: bool,
+}

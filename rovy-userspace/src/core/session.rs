@@ -1,0 +1,146 @@
+//! A session: what two peers share after a handshake.
+
+use std::ops::Range;
+
+use rovy_common::maps::HopKeys;
+use rovy_common::replay::{self, Window};
+use rovy_common::wire::{Data, FLAG_VERSION_MASK, Header, MessageType, codec};
+use rovy_common::{DropReason, wire};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::action::Path;
+use super::aead::{AeadKey, Suite};
+use super::buffer::TAILROOM;
+use super::handshake::TransportKeys;
+use super::kdf;
+use super::time::SECOND;
+use crate::identity::PeerId;
+
+/// Age at which the initiator makes a new session.
+pub(super) const REKEY_NS: u64 = 120 * SECOND;
+/// Age at which a responder that was forgotten makes a new one itself.
+pub(super) const REKEY_RESPONDER_NS: u64 = 165 * SECOND;
+/// Age from which a session neither sends nor receives, and its hop keys end.
+pub(super) const REJECT_NS: u64 = 180 * SECOND;
+
+/// Bytes of a data message in front of its body: header and codec.
+const FRONT: usize = size_of::<Data>() + 4;
+
+pub(super) struct Session {
+    pub(super) peer: PeerId,
+    pub(super) remote: u32,
+    pub(super) initiator: bool,
+    pub(super) created_ns: u64,
+    pub(super) path: Path,
+    pub(super) suite: Suite,
+    /// Hop keys of link 0: this node's direction, the peer's direction.
+    pub(super) hop: (HopKeys, HopKeys),
+    send: AeadKey,
+    receive: AeadKey,
+    counter: u64,
+    window: Box<Window>,
+    /// A data message came in and nothing has gone out since: when the first did.
+    pub(super) owes_since: Option<u64>,
+    /// A data message went out and nothing has come in since: when the first did.
+    pub(super) waits_since: Option<u64>,
+    pub(super) used: bool,
+}
+
+/// Who a session is between and how it runs.
+pub(super) struct Terms {
+    pub(super) peer: PeerId,
+    pub(super) remote: u32,
+    pub(super) initiator: bool,
+    pub(super) path: Path,
+    pub(super) suite: Suite,
+}
+
+impl Session {
+    pub(super) fn new(now_ns: u64, terms: Terms, keys: &TransportKeys) -> Option<Self> {
+        let Terms { peer, remote, initiator, path, suite } = terms;
+        Some(Self {
+            peer,
+            remote,
+            initiator,
+            created_ns: now_ns,
+            path,
+            suite,
+            hop: (kdf::hop_keys(&keys.send, 0), kdf::hop_keys(&keys.receive, 0)),
+            send: AeadKey::new(suite, &keys.send)?,
+            receive: AeadKey::new(suite, &keys.receive)?,
+            counter: 0,
+            window: Box::new(Window::new()),
+            owes_since: None,
+            waits_since: None,
+            used: false,
+        })
+    }
+
+    pub(super) fn age(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.created_ns)
+    }
+
+    pub(super) fn expires_ns(&self) -> u64 {
+        self.created_ns + REJECT_NS
+    }
+
+    /// Seals `buf[body]` where it stands, with header and codec in front and the tag behind. The message's range.
+    pub(super) fn seal(
+        &mut self,
+        now_ns: u64,
+        kind: u32,
+        buf: &mut [u8],
+        body: Range<usize>,
+    ) -> Result<Range<usize>, DropReason> {
+        if self.age(now_ns) >= REJECT_NS {
+            return Err(DropReason::Expired);
+        }
+        if self.counter >= self.suite.message_limit() {
+            return Err(DropReason::Limit);
+        }
+        let start = body.start.checked_sub(FRONT).ok_or(DropReason::TooBig)?;
+        let end = body.end + TAILROOM;
+        let length = u16::try_from(end - start).map_err(|_| DropReason::TooBig)?;
+        let message = buf.get_mut(start..end).ok_or(DropReason::TooBig)?;
+        let head = Data {
+            header: Header::new(MessageType::Data, length),
+            receiver_index: U32::new(self.remote),
+            counter: U64::new(self.counter),
+        };
+        let (front, rest) = message.split_at_mut(size_of::<Data>());
+        front.copy_from_slice(head.as_bytes());
+        let (text, tag) = rest.split_at_mut(rest.len() - TAILROOM);
+        text[..4].copy_from_slice(&kind.to_le_bytes());
+        tag.copy_from_slice(&self.send.seal(self.counter, front, text)?);
+        self.counter += 1;
+        self.owes_since = None;
+        if kind != codec::KEEPALIVE {
+            self.used = true;
+            self.waits_since.get_or_insert(now_ns);
+        }
+        Ok(start..end)
+    }
+
+    /// Opens a data message in place: its codec and where its body stands.
+    pub(super) fn open(&mut self, now_ns: u64, message: &mut [u8]) -> Result<(u32, Range<usize>), DropReason> {
+        if self.age(now_ns) >= REJECT_NS {
+            return Err(DropReason::Expired);
+        }
+        let (front, text) = message.split_at_mut_checked(size_of::<Data>()).ok_or(DropReason::BadLength)?;
+        let head = Data::read_from_bytes(front).map_err(|_| DropReason::BadLength)?;
+        // ECN may change on the way; the AAD is the header without it.
+        let mut aad = head;
+        aad.header.flags &= FLAG_VERSION_MASK | wire::FLAG_LONG_LABEL;
+        let counter = head.counter.get();
+        let n = self.receive.open(counter, aad.as_bytes(), text)?;
+        replay::accept(&*self.window, counter)?;
+        let kind = text.first_chunk::<4>().map(|c| u32::from_le_bytes(*c)).ok_or(DropReason::BadLength)?;
+        self.waits_since = None;
+        if kind != codec::KEEPALIVE {
+            self.used = true;
+            self.owes_since.get_or_insert(now_ns);
+        }
+        Ok((kind, FRONT..size_of::<Data>() + n))
+    }
+}

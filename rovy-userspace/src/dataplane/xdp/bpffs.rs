@@ -1,0 +1,73 @@
+//! Where pins live: the BPF file system, and this agent's directory on it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use rustix::mount::{MountFlags, mount};
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use super::XdpError;
+
+/// Where a bpffs is mounted by convention.
+const BPFFS: &str = "/sys/fs/bpf";
+/// `f_type` of a bpffs.
+const MAGIC: u64 = 0xcafe_4a11;
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> XdpError {
+    move |source| XdpError::Pins { what, path: path.to_owned(), source }
+}
+
+/// Kernels before 5.11 count maps against this limit. Failing is no harm on others.
+pub(super) fn raise_memlock() {
+    if let Err(error) = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }) {
+        tracing::debug!(%error, "the limit of locked memory stays as it is");
+    }
+}
+
+/// Makes `dir`, mounting a bpffs first when the usual place has none.
+pub(super) fn prepare(dir: &Path) -> Result<(), XdpError> {
+    let root = Path::new(BPFFS);
+    if dir.starts_with(root) && !is_bpffs(root)? {
+        mount("bpf", root, "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
+            .map_err(|e| failed("mount a BPF file system at", root)(e.into()))?;
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("create", dir))?;
+    if !is_bpffs(dir)? {
+        let error = io::Error::new(io::ErrorKind::Unsupported, "it is not on a BPF file system");
+        return Err(failed("pin to", dir)(error));
+    }
+    Ok(())
+}
+
+fn is_bpffs(path: &Path) -> Result<bool, XdpError> {
+    let stat = rustix::fs::statfs(path).map_err(|e| failed("examine", path)(e.into()))?;
+    Ok(stat.f_type as u64 & 0xffff_ffff == MAGIC)
+}
+
+/// Removes a pin, if it is there.
+pub(super) fn unpin(path: &Path) -> Result<(), XdpError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove the pin", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// The names of the pins in `dir`.
+pub(super) fn names(dir: &Path) -> Result<Vec<String>, XdpError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed("list", dir))? {
+        let entry = entry.map_err(failed("list", dir))?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// Removes `dir` with all pins in it.
+pub(super) fn remove(dir: &Path) -> Result<(), XdpError> {
+    for name in names(dir)? {
+        unpin(&dir.join(name))?;
+    }
+    fs::remove_dir(dir).map_err(failed("remove", dir))
+}

@@ -1,0 +1,259 @@
+//! The maps, written by one thread: the agent's tables as the programs see them.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use aya::Ebpf;
+use aya::maps::{Array, DevMap, HashMap as BpfHash, Map, MapData, MapError, PerCpuArray};
+use rovy_common::count::COUNTERS;
+use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, SlotStats, TxLink};
+use rovy_common::replay::WORDS;
+
+use super::object::{self, PORTS};
+use super::pod::Plain;
+use super::{Params, XdpError};
+use crate::dataplane::Seen;
+
+/// How long a program may still read an entry that its slot was switched away from: far longer than any run.
+const GRACE: Duration = Duration::from_millis(10);
+
+/// Typed handles, and what has to be remembered to write them safely.
+pub(super) struct Maps {
+    config: Array<MapData, Plain<Config>>,
+    rx: Array<MapData, Plain<RxLink>>,
+    replay: Array<MapData, Plain<ReplayWords>>,
+    slots: Array<MapData, u32>,
+    tx: Array<MapData, Plain<TxLink>>,
+    counters: MapData,
+    counts: PerCpuArray<MapData, u64>,
+    slot_stats: PerCpuArray<MapData, Plain<SlotStats>>,
+    ports: DevMap<MapData>,
+    locals: BpfHash<MapData, Plain<LocalKey>, u32>,
+    /// Entries of `TX` and when they were switched away from, for [`GRACE`].
+    idle_since: HashMap<u32, Instant>,
+    sessions: u32,
+    slot_count: u32,
+}
+
+impl Maps {
+    /// Takes the maps out of a loaded object.
+    pub(super) fn take(ebpf: &mut Ebpf, params: &Params) -> Result<Self, XdpError> {
+        let mut maps = object::take_maps(ebpf);
+        let mut take = |name: &'static str| {
+            let missing = || XdpError::Program { what: "use", reason: format!("its object has no map {name}") };
+            maps.remove(name).ok_or_else(missing)
+        };
+        macro_rules! open {
+            ($name:literal) => {
+                take($name)?.try_into().map_err(XdpError::map("open", $name))?
+            };
+        }
+        let Map::Array(counters) = take("COUNTERS")? else {
+            return Err(XdpError::Program { what: "use", reason: "COUNTERS is not an array".into() });
+        };
+        Ok(Self {
+            config: open!("CONFIG"),
+            rx: open!("RX"),
+            replay: open!("REPLAY"),
+            slots: open!("SLOTS"),
+            tx: open!("TX"),
+            counters,
+            counts: open!("COUNTS"),
+            slot_stats: open!("SLOT_STATS"),
+            ports: open!("PORTS"),
+            locals: open!("LOCALS"),
+            idle_since: HashMap::new(),
+            sessions: params.sessions,
+            slot_count: params.width.slots(),
+        })
+    }
+
+    /// Writes what the program needs to know, and forgets whose addresses were this node's: the agent tells them anew.
+    pub(super) fn configure(&mut self, params: &Params) -> Result<(), XdpError> {
+        let stale: Vec<_> = self.locals.keys().filter_map(Result::ok).collect();
+        for key in stale {
+            self.remove_local(key.0)?;
+        }
+        let config = Config { ethertype_be: u32::from(params.ethertype.to_be()), slot_width: params.width.bytes() };
+        self.config.set(0, Plain(config), 0).map_err(XdpError::map("write", "CONFIG"))
+    }
+
+    pub(super) fn counters_fd(&self) -> BorrowedFd<'_> {
+        self.counters.fd().as_fd()
+    }
+
+    pub(super) const fn counters_len(&self) -> u32 {
+        2 * self.slot_count
+    }
+
+    const fn position(&self, index: u32) -> u32 {
+        index & (self.sessions - 1)
+    }
+
+    fn rx_at(&self, position: u32) -> Result<RxLink, XdpError> {
+        Ok(self.rx.get(&position, 0).map_err(XdpError::map("read", "RX"))?.0)
+    }
+
+    pub(super) fn rx(&self, index: u32) -> Result<Option<RxLink>, XdpError> {
+        let rx = self.rx_at(self.position(index))?;
+        Ok(Some(rx).filter(|rx| rx.index == index && index != 0))
+    }
+
+    pub(super) fn set_rx(&mut self, index: u32, rx: &RxLink) -> Result<(), XdpError> {
+        if index == 0 || rx.index != index {
+            return Err(XdpError::OutOfRange { what: "receiver index", number: index });
+        }
+        let at = self.position(index);
+        if self.rx_at(at)?.index != index {
+            // Nothing is accepted by the window of another index, nor by a window that is being emptied.
+            self.write_rx(at, RxLink::default())?;
+            let empty = Plain(ReplayWords([0; WORDS]));
+            self.replay.set(at, empty, 0).map_err(XdpError::map("write", "REPLAY"))?;
+        }
+        self.write_rx(at, *rx)
+    }
+
+    fn write_rx(&mut self, at: u32, rx: RxLink) -> Result<(), XdpError> {
+        self.rx.set(at, Plain(rx), 0).map_err(XdpError::map("write", "RX"))
+    }
+
+    pub(super) fn clear_rx(&mut self, index: u32) -> Result<Option<Seen>, XdpError> {
+        if self.rx(index)?.is_none() {
+            return Ok(None);
+        }
+        let at = self.position(index);
+        self.write_rx(at, RxLink::default())?;
+        let words = self.replay.get(&at, 0).map_err(XdpError::map("read", "REPLAY"))?;
+        Ok(Some(Box::new(words.0.0)))
+    }
+
+    /// The receiving sides in use.
+    pub(super) fn receivers(&self) -> Result<Vec<RxLink>, XdpError> {
+        let mut out = Vec::new();
+        for at in 0..self.sessions {
+            out.extend(Some(self.rx_at(at)?).filter(|rx| rx.index != 0));
+        }
+        Ok(out)
+    }
+
+    /// The position in `TX` a slot sends by.
+    fn active(&self, slot: u16) -> Result<Option<u32>, XdpError> {
+        let slot = u32::from(slot);
+        if slot >= self.slot_count {
+            return Err(XdpError::OutOfRange { what: "slot", number: slot });
+        }
+        Ok(self.slots.get(&slot, 0).map_err(XdpError::map("read", "SLOTS"))?.checked_sub(1))
+    }
+
+    fn tx_at(&self, entry: u32) -> Result<TxLink, XdpError> {
+        Ok(self.tx.get(&entry, 0).map_err(XdpError::map("read", "TX"))?.0)
+    }
+
+    pub(super) fn tx(&self, slot: u16) -> Result<Option<TxLink>, XdpError> {
+        self.active(slot)?.map(|entry| self.tx_at(entry)).transpose()
+    }
+
+    pub(super) fn set_tx(&mut self, slot: u16, tx: &TxLink) -> Result<(), XdpError> {
+        if slot == 0 || tx.slot != u32::from(slot) {
+            return Err(XdpError::OutOfRange { what: "slot", number: u32::from(slot) });
+        }
+        let active = self.active(slot)?;
+        if let Some(entry) = active
+            && self.tx_at(entry)? == *tx
+        {
+            return Ok(());
+        }
+        self.idle_since.retain(|_, since| since.elapsed() < GRACE);
+        let entry = self.idle(slot, active);
+        if let Some(since) = self.idle_since.get(&entry) {
+            std::thread::sleep(GRACE.saturating_sub(since.elapsed()));
+        }
+        self.tx.set(entry, Plain(*tx), 0).map_err(XdpError::map("write", "TX"))?;
+        self.switch(slot, active, entry + 1)
+    }
+
+    pub(super) fn clear_tx(&mut self, slot: u16) -> Result<(), XdpError> {
+        match self.active(slot)? {
+            Some(entry) => self.switch(slot, Some(entry), 0),
+            None => Ok(()),
+        }
+    }
+
+    fn switch(&mut self, slot: u16, from: Option<u32>, to: u32) -> Result<(), XdpError> {
+        self.slots.set(u32::from(slot), to, 0).map_err(XdpError::map("write", "SLOTS"))?;
+        if let Some(entry) = from {
+            self.idle_since.insert(entry, Instant::now());
+        }
+        Ok(())
+    }
+
+    /// The entry of a slot to write next: not the one in use, rather the one that is idle longer.
+    fn idle(&self, slot: u16, active: Option<u32>) -> u32 {
+        let first = 2 * u32::from(slot);
+        let idle_for = |e: &u32| self.idle_since.get(e).map_or(Duration::MAX, Instant::elapsed);
+        let free = [first, first + 1].into_iter().filter(|e| Some(*e) != active);
+        free.max_by_key(idle_for).unwrap_or(first)
+    }
+
+    /// The sending sides in use, by slot.
+    pub(super) fn transmitters(&self) -> Result<Vec<(u16, TxLink)>, XdpError> {
+        let mut out = Vec::new();
+        for slot in 1..self.slot_count {
+            let slot = slot as u16;
+            out.extend(self.tx(slot)?.map(|tx| (slot, tx)));
+        }
+        Ok(out)
+    }
+
+    pub(super) fn add_port(&mut self, ifindex: u32) -> Result<u32, XdpError> {
+        let mut free = None;
+        for port in 0..PORTS {
+            match self.ports.get(port, 0) {
+                Ok(value) if value.if_index == ifindex => return Ok(port),
+                Ok(value) if value.if_index != 0 => {}
+                Ok(_) | Err(MapError::KeyNotFound) => free = free.or(Some(port)),
+                Err(e) => return Err(XdpError::map("read", "PORTS")(e)),
+            }
+        }
+        let port = free.ok_or(XdpError::PortsFull { ifindex, ports: PORTS })?;
+        self.ports.set(port, ifindex, None, 0).map_err(|e| XdpError::Attach {
+            ifname: format!("number {ifindex}"),
+            reason: format!("it cannot become a redirect target: {}", super::error::reason(&e)),
+        })?;
+        Ok(port)
+    }
+
+    pub(super) fn add_local(&mut self, key: LocalKey) -> Result<(), XdpError> {
+        self.locals.insert(Plain(key), 1, 0).map_err(XdpError::map("write", "LOCALS"))
+    }
+
+    pub(super) fn remove_local(&mut self, key: LocalKey) -> Result<(), XdpError> {
+        match self.locals.remove(&Plain(key)) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(e) => Err(XdpError::map("write", "LOCALS")(e)),
+        }
+    }
+
+    pub(super) fn counts(&self) -> Result<[u64; COUNTERS as usize], XdpError> {
+        let mut out = [0; COUNTERS as usize];
+        for (i, sum) in out.iter_mut().enumerate() {
+            let values = self.counts.get(&(i as u32), 0).map_err(XdpError::map("read", "COUNTS"))?;
+            *sum = values.iter().sum();
+        }
+        Ok(out)
+    }
+
+    pub(super) fn slot_stats(&self, slot: u16) -> Result<SlotStats, XdpError> {
+        let values = self.slot_stats.get(&u32::from(slot), 0).map_err(XdpError::map("read", "SLOT_STATS"))?;
+        let mut sum = SlotStats::default();
+        for Plain(s) in values.iter() {
+            sum.rx_packets += s.rx_packets;
+            sum.rx_bytes += s.rx_bytes;
+            sum.tx_packets += s.tx_packets;
+            sum.tx_bytes += s.tx_bytes;
+        }
+        Ok(sum)
+    }
+}

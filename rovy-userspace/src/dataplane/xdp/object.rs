@@ -1,0 +1,152 @@
+//! The committed BPF object: its maps' sizes, its load, its log.
+
+use std::collections::HashMap;
+
+use aya::maps::{MapInfo, MapType};
+use aya::programs::Xdp as Program;
+use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+use rovy_common::count::COUNTERS;
+use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, SlotStats, TxLink};
+
+use super::{Params, XdpError, bpffs};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../rovy-ebpf/prebuilt/rovy.bpf.o");
+
+/// The program, and its section's function.
+const PROGRAM: &str = "rovy";
+/// Devices that can be redirect targets.
+pub(super) const PORTS: u32 = 256;
+/// Addresses of this node's own.
+const LOCALS: u32 = 4096;
+
+/// The shape of a pinned map.
+struct Shape {
+    name: &'static str,
+    kind: MapType,
+    key: usize,
+    value: usize,
+    entries: u32,
+}
+
+fn shapes(params: &Params) -> [Shape; 10] {
+    let slots = params.width.slots();
+    let array = |name, value, entries| Shape { name, kind: MapType::Array, key: 4, value, entries };
+    let per_cpu = |name, value, entries| Shape { name, kind: MapType::PerCpuArray, key: 4, value, entries };
+    [
+        array("CONFIG", size_of::<Config>(), 1),
+        array("RX", size_of::<RxLink>(), params.sessions),
+        array("REPLAY", size_of::<ReplayWords>(), params.sessions),
+        array("SLOTS", 4, slots),
+        array("TX", size_of::<TxLink>(), 2 * slots),
+        array("COUNTERS", 8, 2 * slots),
+        per_cpu("COUNTS", 8, COUNTERS),
+        per_cpu("SLOT_STATS", size_of::<SlotStats>(), slots),
+        Shape { name: "PORTS", kind: MapType::DevMap, key: 4, value: 8, entries: PORTS },
+        Shape { name: "LOCALS", kind: MapType::Hash, key: size_of::<LocalKey>(), value: 4, entries: LOCALS },
+    ]
+}
+
+/// Unpins all maps when one of them has not the shape it should have: they name each other's entries.
+pub(super) fn drop_unfit_maps(params: &Params) -> Result<(), XdpError> {
+    if !params.sessions.is_power_of_two() {
+        return Err(XdpError::Params(format!("{} sessions: the number must be a power of two", params.sessions)));
+    }
+    let pinned = bpffs::names(&params.pin_dir)?;
+    let shapes = shapes(params);
+    let present = shapes.iter().filter(|s| pinned.iter().any(|p| p == s.name)).count();
+    let fit = present == shapes.len() && shapes.iter().all(|s| fits(params, s));
+    if present != 0 && !fit {
+        tracing::info!(dir = %params.pin_dir.display(), "the pinned BPF maps have other sizes: starting afresh");
+    }
+    if !fit {
+        for shape in &shapes {
+            bpffs::unpin(&params.pin_dir.join(shape.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn fits(params: &Params, shape: &Shape) -> bool {
+    let Ok(info) = MapInfo::from_pin(params.pin_dir.join(shape.name)) else { return false };
+    info.map_type().is_ok_and(|kind| kind == shape.kind)
+        && info.key_size() as usize == shape.key
+        && info.value_size() as usize == shape.value
+        && info.max_entries() == shape.entries
+}
+
+/// Makes or reuses the maps and loads the program.
+pub(super) fn load(params: &Params) -> Result<Ebpf, XdpError> {
+    let mut loader = EbpfLoader::new();
+    let mask = params.sessions - 1;
+    loader.default_map_pin_directory(&params.pin_dir).override_global("RX_MASK", &mask, true).override_global(
+        aya_log::LEVEL,
+        &params.log_level,
+        true,
+    );
+    for shape in shapes(params) {
+        loader.map_max_entries(shape.name, shape.entries);
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|e| XdpError::load(&e))?;
+    program_mut(&mut ebpf)?.load().map_err(|e| XdpError::load(&e))?;
+    Ok(ebpf)
+}
+
+/// The program of a loaded object.
+pub(super) fn program(ebpf: &Ebpf) -> Result<&Program, XdpError> {
+    ebpf.program(PROGRAM).and_then(|p| p.try_into().ok()).ok_or_else(no_program)
+}
+
+/// The program of a loaded object.
+pub(super) fn program_mut(ebpf: &mut Ebpf) -> Result<&mut Program, XdpError> {
+    ebpf.program_mut(PROGRAM).and_then(|p| p.try_into().ok()).ok_or_else(no_program)
+}
+
+fn no_program() -> XdpError {
+    XdpError::Program { what: "find", reason: "the BPF object has none of this name; rebuild it".into() }
+}
+
+/// The maps of a loaded object, by name.
+pub(super) fn take_maps(ebpf: &mut Ebpf) -> HashMap<String, aya::maps::Map> {
+    let names: Vec<String> = ebpf.maps().map(|(name, _)| name.to_owned()).collect();
+    names.into_iter().filter_map(|n| ebpf.take_map(&n).map(|m| (n, m))).collect()
+}
+
+/// The program's log on its way to `tracing`.
+pub(super) struct Log(Option<EbpfLogger<Tracing>>);
+
+impl Log {
+    pub(super) fn open(ebpf: &mut Ebpf, level: u8) -> Self {
+        if level == 0 {
+            return Self(None);
+        }
+        match EbpfLogger::init_with_logger(ebpf, Tracing) {
+            Ok(logger) => Self(Some(logger)),
+            Err(error) => {
+                tracing::warn!(%error, "the XDP program's log cannot be read");
+                Self(None)
+            }
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        if let Some(log) = &mut self.0 {
+            log.flush();
+        }
+    }
+}
+
+/// aya-log writes to the `log` crate's interface.
+struct Tracing;
+
+impl log::Log for Tracing {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        tracing::debug!(target: "rovy_ebpf", "{}", record.args());
+    }
+
+    fn flush(&self) {}
+}

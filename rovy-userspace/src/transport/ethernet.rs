@@ -1,0 +1,218 @@
+//! Messages in raw Ethernet frames of one interface.
+
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pnet::packet::Packet;
+use pnet::packet::ethernet::{EtherType, EthernetPacket, MutableEthernetPacket};
+use pnet::util::MacAddr;
+use rovy_common::encap::ETH;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::packet_socket::{self, Audience, Frame};
+use super::{Batch, Endpoint, Received, TransportError};
+
+/// The broadcast address.
+pub const BROADCAST: [u8; 6] = [0xff; 6];
+
+/// Why a frame was not received or sent.
+#[derive(Debug, thiserror::Error)]
+pub enum EthernetError {
+    /// The interface is down; the socket works again when it comes up.
+    #[error("interface {ifname} is down: `ip link set {ifname} up`")]
+    Down {
+        /// Its name.
+        ifname: String,
+    },
+    /// The interface was removed; this socket is of no further use.
+    #[error("interface {ifname} was removed")]
+    Gone {
+        /// Its name.
+        ifname: String,
+    },
+    /// Anything else; [`super::drop_reason`] sorts it.
+    #[error("interface {ifname}: {source}")]
+    Io {
+        /// Its name.
+        ifname: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A packet socket bound to one interface and EtherType.
+#[derive(Debug)]
+pub struct EthernetSocket {
+    fd: AsyncFd<OwnedFd>,
+    ifindex: u32,
+    ifname: String,
+    mac: [u8; 6],
+    ethertype: u16,
+    /// The kernel reported that the interface went down, and nothing came in since.
+    down: AtomicBool,
+}
+
+/// Bytes of the kernel's buffers.
+const BUFFER: usize = 8 << 20;
+/// An interface that is removed goes down first, and only that wakes a waiting socket: how often to look meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+impl EthernetSocket {
+    /// Opens it. `mac` is the interface's own address, the source of all frames. Must be called within a tokio runtime
+    /// that has timers.
+    ///
+    /// # Errors
+    /// No permission (CAP_NET_RAW), no such interface, or the kernel refused.
+    pub fn open(ifindex: u32, ifname: &str, mac: [u8; 6], ethertype: u16) -> Result<Self, TransportError> {
+        let what = || format!("a packet socket on {ifname}");
+        let open = || {
+            let fd = packet_socket::open(ifindex, ethertype)?;
+            let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&fd, BUFFER);
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&fd, BUFFER);
+            packet_socket::register(fd)
+        };
+        let fd = open().map_err(|source: io::Error| match source.raw_os_error() {
+            Some(libc::EACCES | libc::EPERM) => TransportError::Permission { what: what(), capability: "CAP_NET_RAW" },
+            Some(libc::ENODEV | libc::ENXIO) => TransportError::NoInterface { ifname: ifname.to_owned() },
+            _ => TransportError::Io { what: what(), source },
+        })?;
+        Ok(Self { fd, ifindex, ifname: ifname.to_owned(), mac, ethertype, down: AtomicBool::new(false) })
+    }
+
+    /// The interface.
+    #[must_use]
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// Its name when the socket was opened.
+    #[must_use]
+    pub fn ifname(&self) -> &str {
+        &self.ifname
+    }
+
+    /// The source address of the frames it sends.
+    #[must_use]
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// Waits for frames to this node or to all; the buffers hold what follows the Ethernet header, padding included.
+    /// Returns how many buffers are filled, at least one.
+    ///
+    /// # Errors
+    /// The interface went down, reported once, or away, or the kernel refused.
+    pub async fn recv(&self, batch: &mut Batch) -> Result<usize, EthernetError> {
+        loop {
+            let ready = self.fd.ready(Interest::READABLE | Interest::ERROR);
+            let mut guard = if self.down.load(Ordering::Relaxed) {
+                match tokio::time::timeout(LOOK_AGAIN, ready).await {
+                    Ok(guard) => guard,
+                    Err(_) if self.orphaned() => return Err(self.gone()),
+                    Err(_) => continue,
+                }
+            } else {
+                ready.await
+            }
+            .map_err(|e| self.problem(e))?;
+            let drained = self.fill(batch)?;
+            if drained {
+                guard.clear_ready();
+            }
+            match batch.received().len() {
+                0 => {}
+                filled => return Ok(filled),
+            }
+        }
+    }
+
+    /// Takes what is there; 0 when nothing for this node is.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    pub fn try_recv(&self, batch: &mut Batch) -> Result<usize, EthernetError> {
+        self.fill(batch)?;
+        Ok(batch.received().len())
+    }
+
+    /// Whether nothing is left. Others' frames on a promiscuous interface must not keep the caller from its other work:
+    /// it gives up after some of them.
+    fn fill(&self, batch: &mut Batch) -> Result<bool, EthernetError> {
+        batch.clear();
+        let mut header = [0; ETH];
+        for _ in 0..2 * batch.buffers.len() {
+            let Some(buffer) = batch.next_buffer() else { break };
+            match packet_socket::receive(self.fd.get_ref(), &mut header, buffer) {
+                Ok(frame) => {
+                    self.down.store(false, Ordering::Relaxed);
+                    if let Some(received) = self.received(&frame, &header) {
+                        batch.keep(batch.received().len(), received);
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(e) => return Err(self.problem(e)),
+            }
+        }
+        Ok(false)
+    }
+
+    /// `None` for frames that are not for this node.
+    fn received(&self, frame: &Frame, header: &[u8; ETH]) -> Option<Received> {
+        let broadcast = match frame.audience {
+            Audience::Us => false,
+            Audience::Broadcast | Audience::Multicast => true,
+            Audience::Others => return None,
+        };
+        let mac = EthernetPacket::new(header)?.get_source().octets();
+        let len = frame.len.checked_sub(ETH)?;
+        Some(Received {
+            len,
+            stride: if frame.truncated { usize::MAX } else { len },
+            from: Endpoint::Ethernet { ifindex: self.ifindex, mac },
+            to_port: 0,
+            ifindex: self.ifindex,
+            broadcast,
+        })
+    }
+
+    /// Sends one message to `dst`, which may be [`BROADCAST`]. Never waits.
+    ///
+    /// # Errors
+    /// The interface is down or gone, or the kernel did not take it (`EMSGSIZE`, `ENOBUFS`, `EAGAIN`).
+    pub fn send(&self, dst: [u8; 6], message: &[u8]) -> Result<(), EthernetError> {
+        let mut bytes = [0; ETH];
+        let Some(mut header) = MutableEthernetPacket::new(&mut bytes) else { return Ok(()) };
+        header.set_destination(MacAddr::from(dst));
+        header.set_source(MacAddr::from(self.mac));
+        header.set_ethertype(EtherType(self.ethertype));
+        let parts = [IoSlice::new(header.packet()), IoSlice::new(message)];
+        let mut ancillary = SendAncillaryBuffer::default();
+        match sendmsg(self.fd.get_ref(), &parts, &mut ancillary, SendFlags::DONTWAIT) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(self.problem(e.into())),
+        }
+    }
+
+    fn orphaned(&self) -> bool {
+        packet_socket::orphaned(self.fd.get_ref())
+    }
+
+    fn gone(&self) -> EthernetError {
+        EthernetError::Gone { ifname: self.ifname.clone() }
+    }
+
+    fn problem(&self, source: io::Error) -> EthernetError {
+        match source.raw_os_error() {
+            Some(libc::ENXIO | libc::ENODEV) => self.gone(),
+            Some(libc::ENETDOWN) => {
+                self.down.store(true, Ordering::Relaxed);
+                if self.orphaned() { self.gone() } else { EthernetError::Down { ifname: self.ifname.clone() } }
+            }
+            _ => EthernetError::Io { ifname: self.ifname.clone(), source },
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Packet sockets (`packet(7)`): what the safe wrappers of the system calls lack, an `AF_PACKET` address.
+#![allow(unsafe_code)]
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SocketAddrAny, SocketFlags, SocketType, recvmsg,
+    socket_with,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Whom a frame was for, as the device saw it (`sll_pkttype`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Audience {
+    Us,
+    Broadcast,
+    Multicast,
+    Others,
+}
+
+/// What `recvmsg` told of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    pub(super) len: usize,
+    pub(super) truncated: bool,
+    pub(super) audience: Audience,
+}
+
+/// The part of `sockaddr_ll` that is of use here.
+struct LinkAddress {
+    ifindex: i32,
+    audience: Audience,
+}
+
+/// A raw packet socket bound to one interface and EtherType, and never open for anything else in between.
+pub(super) fn open(ifindex: u32, ethertype: u16) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: ethertype.to_be(),
+        sll_ifindex: i32::try_from(ifindex).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel reads `len` bytes of `address`, which outlives the call.
+    match unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) } {
+        0 => Ok(fd),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Hands the socket to the reactor of the current tokio runtime, errors included: an interface that goes down is one.
+pub(super) fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: `OwnedFd` keeps one open descriptor for as long as it lives, which `AsyncFd` now owns.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE | Interest::ERROR) };
+    registered.map_err(|e| e.into_parts().1)
+}
+
+/// Whether the interface of a bound socket was removed: the kernel sets its index to -1 then.
+pub(super) fn orphaned(fd: impl AsFd) -> bool {
+    matches!(rustix::net::getsockname(fd).map(|a| link_address(&a)), Ok(Some(LinkAddress { ifindex: ..=0, .. })))
+}
+
+/// Takes one frame: its header into `header`, the rest into `payload`.
+pub(super) fn receive(fd: impl AsFd, header: &mut [u8], payload: &mut [u8]) -> io::Result<Frame> {
+    let mut parts = [IoSliceMut::new(header), IoSliceMut::new(payload)];
+    let got = recvmsg(fd, &mut parts, &mut RecvAncillaryBuffer::default(), RecvFlags::DONTWAIT)?;
+    let audience = got.address.as_ref().and_then(link_address).map_or(Audience::Others, |a| a.audience);
+    Ok(Frame { len: got.bytes, truncated: got.flags.contains(ReturnFlags::TRUNC), audience })
+}
+
+fn link_address(address: &SocketAddrAny) -> Option<LinkAddress> {
+    if address.address_family() != AddressFamily::PACKET {
+        return None;
+    }
+    // SAFETY: `SocketAddrAny` keeps `addr_len` initialised bytes at `as_ptr` for as long as it lives.
+    let bytes = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.addr_len() as usize) };
+    let ifindex = i32::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
+    let audience = match *bytes.get(10)? {
+        libc::PACKET_HOST => Audience::Us,
+        libc::PACKET_BROADCAST => Audience::Broadcast,
+        libc::PACKET_MULTICAST => Audience::Multicast,
+        _ => Audience::Others,
+    };
+    Some(LinkAddress { ifindex, audience })
+}

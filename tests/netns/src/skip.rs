@@ -1,0 +1,43 @@
+//! Skips that are seen: printed with their reason, logged, and a failure where everything has to run.
+
+use std::io::Write as _;
+
+/// Tells that `test` is not run and why. Appends the line to the file named by `ROVY_SKIP_LOG`, for counting.
+///
+/// # Panics
+/// With `CI=true`: there a root test that does not run is a failure.
+#[allow(clippy::panic)]
+pub fn skip(test: &str, reason: &str) {
+    let line = format!("SKIP {test}: {reason}");
+    if std::env::var("CI").is_ok_and(|v| v == "true") {
+        panic!("{line} (not allowed with CI=true)");
+    }
+    // Straight to the terminal: the test harness captures what `println!` prints.
+    let _ = writeln!(std::io::stderr(), "{line}");
+    if let Some(path) = std::env::var_os("ROVY_SKIP_LOG")
+        && let Ok(mut log) = std::fs::OpenOptions::new().create(true).append(true).open(path)
+    {
+        let _ = writeln!(log, "{line}");
+    }
+}
+
+/// Whether this process may do what root tests do. When not, says so with [`skip`].
+#[must_use]
+pub fn root(test: &str) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        skip(test, "needs root");
+        return false;
+    }
+    true
+}
+
+/// Ends the test that calls it, with [`skip`], unless it runs as root. The test returns a `Result`.
+#[macro_export]
+macro_rules! root_only {
+    () => {{
+        fn here() {}
+        if !$crate::skip::root(std::any::type_name_of_val(&here).trim_end_matches("::here")) {
+            return Ok(());
+        }
+    }};
+}
