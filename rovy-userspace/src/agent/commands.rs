@@ -200,8 +200,20 @@ impl Control {
     }
 
     fn dial(&self, peer: PeerId, endpoints: Vec<Endpoint>) {
+        self.handshake(peer, endpoints, true);
+    }
+
+    /// Makes a session with a neighbour of the former agent, if it still answers.
+    pub(super) fn reconnect(&self, peer: PeerId, endpoint: Endpoint) {
+        let under_way = |p: &crate::core::PeerView| p.id == peer && p.state != PeerState::Disconnected;
+        if !self.engine.borrow().node.peers().any(|p| under_way(&p)) {
+            self.handshake(peer, vec![endpoint], false);
+        }
+    }
+
+    fn handshake(&self, peer: PeerId, endpoints: Vec<Endpoint>, persistent: bool) {
         let mut e = self.engine.borrow_mut();
-        e.node.connect(clock::now(), peer, endpoints, true);
+        e.node.connect(clock::now(), peer, endpoints, persistent);
         e.collect();
         e.timer.notify_one();
     }

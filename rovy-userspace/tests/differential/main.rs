@@ -1,7 +1,7 @@
 //! The XDP program against the pure hop function: the same frames through `BPF_PROG_TEST_RUN` and through a model of the
 //! node in memory must give the same verdict, the same bytes and the same counter.
 //!
-//! Needs root. `ROVY_SEED=<number>` repeats a run.
+//! Needs root. `ROVY_SEED=<number>` repeats a run, `ROVY_BPF_OBJECT=<file>` tests another build of the program.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cases;
@@ -16,7 +16,7 @@ use rovy_common::count::COUNTERS;
 use rovy_common::label::Width;
 use rovy_common::maps::{LAYOUT, LocalKey, RxLink, TxLink, kind, rx_flag, tx_flag};
 use rovy_common::{Counter, DropReason, UpReason};
-use rovy_userspace::dataplane::xdp::{Params, Xdp};
+use rovy_userspace::dataplane::xdp::{Adopted, Params, Xdp, XdpError};
 
 /// Receiver indexes of the node under test: few, so that positions collide.
 const SESSIONS: u32 = 64;
@@ -44,7 +44,7 @@ impl Bench {
         let pin_dir = format!("/sys/fs/bpf/rovy-differential-{name}-{}/v{LAYOUT}", std::process::id()).into();
         let params =
             Params { pin_dir, sessions: SESSIONS, width, ethertype: rovy_common::wire::ETHERTYPE, log_level: 0 };
-        let (mut xdp, adopted) = Xdp::open(&params).expect("the program loads");
+        let (mut xdp, adopted) = open(&params).expect("the program loads");
         assert!(adopted.links.is_empty() && adopted.attached.is_empty());
         let port = xdp.add_port(1).expect("loopback is a redirect target");
         let mut model = Model::new(width, [port].into());
@@ -156,6 +156,13 @@ fn links(width: Width, port: u32) -> BTreeMap<&'static str, Link> {
     add("narrow", kind::UDP6, |l| l.tx.mtu = 200);
     add("source unknown", kind::UDP4, |l| l.rx.source.kind = 0);
     links
+}
+
+/// The committed object, or the one that `ROVY_BPF_OBJECT` names.
+fn open(params: &Params) -> Result<(Xdp, Adopted), XdpError> {
+    let Some(path) = std::env::var_os("ROVY_BPF_OBJECT") else { return Xdp::open(params) };
+    let object = std::fs::read(&path).expect("ROVY_BPF_OBJECT is readable");
+    Xdp::open_object(params, &object)
 }
 
 fn is_local(model: &Model, key: LocalKey) -> bool {
