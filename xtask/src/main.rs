@@ -57,6 +57,9 @@ fn run(command: Command) -> Result<()> {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = ebpf::intercept() {
+        return code;
+    }
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -101,7 +101,7 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 
 /// Whether this process is root.
 pub(crate) fn is_root() -> bool {
-    read(cmd("id").arg("-u")).is_ok_and(|uid| uid == "0")
+    rustix::process::geteuid().is_root()
 }
 
 /// Whether a question can be asked.

@@ -4,10 +4,12 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::wrapper;
 use crate::{setup::toolchain::Toolchain, sh};
 
 /// The binaries of `rovy-ebpf` and the objects they become. A binary that the crate does not have is left out.
-const OBJECTS: [(&str, &str); 2] = [("rovy", "rovy.bpf.o"), ("bench", "bench.bpf.o")];
+const OBJECTS: [(&str, &str); 3] =
+    [("rovy", "rovy.bpf.o"), ("bench", "bench.bpf.o"), ("traffic", "traffic.bpf.o")];
 
 /// What follows `cargo`.
 const CARGO: [&str; 7] = [
@@ -47,15 +49,17 @@ pub(super) fn objects(toolchain: &Toolchain) -> Result<BTreeMap<String, Vec<u8>>
     flags.push(format!("-Clinker={}", toolchain.linker.display()));
     let mut remap =
         |from: &std::path::Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
-    remap(&sh::root(), "/rovy");
+    // Of several that fit, the compiler takes the last one.
+    remap(&compiler.sysroot, "/rust");
     if let Some(home) = cargo_home() {
         remap(&home, "/cargo");
     }
-    remap(&compiler.sysroot, "/rust");
+    remap(&sh::root(), "/rovy");
 
     let dir = sh::target("ebpf");
     let mut command = compiler.command(&compiler.cargo);
     command.args(CARGO).arg("--target-dir").arg(&dir).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    command.env("RUSTC_WRAPPER", std::env::current_exe()?).env(wrapper::VARIABLE, "1");
     sh::run(&mut command).context("the BPF build failed")?;
 
     let mut objects = BTreeMap::new();

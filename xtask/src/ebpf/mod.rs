@@ -2,6 +2,7 @@
 
 mod build;
 mod sources;
+mod wrapper;
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +12,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use wrapper::intercept;
 
 use crate::{
     setup::{self, Needs},

@@ -91,7 +91,7 @@ pub(crate) fn install(packages: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What has to be unpacked for `packages` to run: what the machine lacks, and of compiler and LLVM every part, because they
+/// What has to be unpacked for `packages` to run: what the machine lacks, and of compiler, LLVM and emulator every part, because they
 /// look for one another beside themselves.
 ///
 /// # Errors
@@ -107,7 +107,7 @@ pub(crate) fn with_relatives(packages: &[String], simulation: Simulation) -> Res
         let release: String =
             name.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
         let llvm = name.contains("llvm") && packages.iter().any(|package| package.contains(&release));
-        llvm || ["rust", "cargo", "polly"].iter().any(|part| name.contains(part))
+        llvm || ["rust", "cargo", "polly", "qemu", "seabios"].iter().any(|part| name.contains(part))
     });
     let mut all: Vec<String> = parts.filter(|name| available(name)).map(str::to_owned).collect();
     all.extend(simulation.installs);

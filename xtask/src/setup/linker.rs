@@ -13,6 +13,13 @@ pub(crate) const VERSION: &str = "0.13.0";
 /// The LLVM versions this release builds with and Debian packages.
 pub(crate) const LLVM: [u32; 2] = [22, 21];
 
+/// LLVM does its work; optimising what is around it would only take longer.
+const QUICK: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+];
+
 /// Where setup puts it: beside, not over, what the user has.
 fn own(llvm: u32) -> PathBuf {
     sh::target(format!("toolchain/bpf-linker-{VERSION}-llvm{llvm}"))
@@ -71,11 +78,12 @@ pub(crate) fn install(llvm: u32) -> Result<()> {
     let mut command = sh::cargo();
     command.args(["install", "bpf-linker", "--version", VERSION, "--locked", "--force", "--no-default-features"]);
     command.arg(format!("--features=llvm-{llvm}")).arg("--root").arg(own(llvm));
-    command.env("LLVM_PREFIX", &prefix).env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+    command.env("LLVM_PREFIX", &prefix).envs(QUICK);
     if prefix.starts_with(toolchain::private()) {
         // The old kind of search path holds for the libraries that libLLVM needs in its turn.
-        let libraries = toolchain::private_libraries().display().to_string();
-        let flags = format!("-L{libraries} -Clink-arg=-Wl,--disable-new-dtags,-rpath,{libraries}");
+        let libraries = toolchain::private_libraries();
+        let search = libraries.replace(':', " -L");
+        let flags = format!("-L{search} -Clink-arg=-Wl,--disable-new-dtags,-rpath,{libraries}");
         command.env("LD_LIBRARY_PATH", &libraries).env("RUSTFLAGS", flags);
     }
     println!("setup: LLVM_PREFIX={} {}", prefix.display(), sh::line(&command));

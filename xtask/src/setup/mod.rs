@@ -1,6 +1,6 @@
 //! `cargo xtask setup`: finds or installs what builds and tests need, and says what it does.
 
-mod apt;
+pub(crate) mod apt;
 mod linker;
 mod programs;
 pub(crate) mod toolchain;
@@ -9,7 +9,8 @@ use std::io::Write;
 
 use anyhow::{Context, Result, bail};
 
-pub(crate) use linker::VERSION as LINKER_VERSION;
+use linker::VERSION as LINKER_VERSION;
+pub(crate) use programs::qemu;
 use toolchain::{Compiler, Toolchain};
 
 use crate::{ebpf, sh};
@@ -45,11 +46,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("setup: BPF build: {}", toolchain.describe());
     println!("setup:   rustc      {}", toolchain.compiler.rustc.display());
     println!("setup:   bpf-linker {}", toolchain.linker.display());
-    for program in ["ip", "ping", "nsenter", "ethtool", "qemu-system-x86_64"] {
+    for program in ["ip", "ping", "nsenter", "ethtool"] {
         let place = sh::find(program).map_or("missing".to_owned(), |path| path.display().to_string());
         println!("setup:   {program:<10} {place}");
     }
-    println!("setup: nothing else is missing");
+    let emulator = programs::qemu().map(|command| command.get_program().to_string_lossy().into_owned());
+    println!(
+        "setup:   qemu       {}",
+        emulator.as_deref().unwrap_or("missing: the tests under other kernels are skipped")
+    );
     Ok(())
 }
 
@@ -67,24 +72,42 @@ pub(crate) fn chosen() -> Option<Toolchain> {
 pub(crate) fn ensure(needs: Needs, yes: bool) -> Result<()> {
     let net = if needs.net { programs::missing_net() } else { Vec::new() };
     let vm = if needs.vm { programs::missing_vm() } else { Vec::new() };
+    let qemu = programs::missing_qemu().filter(|_| needs.vm);
     let ebpf = needs.ebpf && chosen().is_none();
-    if net.is_empty() && vm.is_empty() && !ebpf {
+    let packages: Vec<&String> = net.iter().chain(&vm).chain(&qemu).collect();
+    if packages.is_empty() && !ebpf {
         return Ok(());
     }
-    consent(&net, &vm, ebpf, yes)?;
+    consent(&packages, ebpf, yes)?;
     install_programs(&net)?;
     if ebpf {
         install_toolchain()?;
     }
-    if let Err(error) = install_programs(&vm) {
+    let emulator = qemu.map_or(Ok(()), |package| install_or_unpack(&[package]));
+    if let Err(error) = emulator.and_then(|()| install_programs(&vm)) {
         println!("setup: other kernels cannot be booted here: {error:#}");
     }
     Ok(())
 }
 
-fn consent(net: &[String], vm: &[String], ebpf: bool, yes: bool) -> Result<()> {
+/// Installs a component of the toolchain that runs this xtask, for `cargo <subcommand>`, when it is not there.
+///
+/// # Errors
+///
+/// When it is missing and there is no rustup to ask.
+pub(crate) fn component(component: &str, subcommand: &str) -> Result<()> {
+    if sh::read(sh::cargo().args([subcommand, "--version"])).is_ok() {
+        return Ok(());
+    }
+    let mut command = sh::cmd("rustup");
+    command.args(["component", "add", component]);
+    println!("setup: {}", sh::line(&command));
+    sh::run(&mut command).with_context(|| format!("`cargo {subcommand}` is missing: install {component}"))
+}
+
+fn consent(packages: &[&String], ebpf: bool, yes: bool) -> Result<()> {
     println!("setup: missing:");
-    for package in net.iter().chain(vm) {
+    for package in packages {
         println!("setup:   Debian package {package}");
     }
     if ebpf {
@@ -147,11 +170,7 @@ fn install_toolchain() -> Result<()> {
 /// Installs the packages, or unpacks them below the build directory when the machine would lose others or nobody is root.
 fn install_or_unpack(packages: &[String]) -> Result<()> {
     if !apt::present() {
-        bail!(
-            "there is no apt here: install {} by hand, with rustup's {} and its rust-src",
-            packages.join(", "),
-            toolchain::NIGHTLY
-        );
+        bail!("there is no apt here: install {} by hand", packages.join(", "));
     }
     apt::update();
     if let Some(package) = packages.iter().find(|package| !apt::available(package)) {
@@ -175,6 +194,13 @@ fn install_or_unpack(packages: &[String]) -> Result<()> {
 }
 
 fn install_debian() -> Result<()> {
+    if !apt::present() {
+        bail!(
+            "there is no apt here either: install rustup (https://rustup.rs) with {} and its rust-src, and bpf-linker {LINKER_VERSION} \
+             built with that compiler's LLVM",
+            toolchain::NIGHTLY
+        );
+    }
     let mut packages = toolchain::DEBIAN_PACKAGES.map(str::to_owned).to_vec();
     packages.extend(linker::packages(toolchain::DEBIAN_LLVM));
     install_or_unpack(&packages)?;

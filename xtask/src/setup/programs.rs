@@ -1,13 +1,18 @@
 //! The programs that tests and demo run, and the packages they come in.
 
+use std::process::Command;
+
+use super::toolchain;
 use crate::sh;
 
 /// For namespaces and devices: a program and its package.
 const NET: [(&str, &str); 4] =
     [("ip", "iproute2"), ("ping", "iputils-ping"), ("nsenter", "util-linux"), ("ethtool", "ethtool")];
 
-/// For other kernels. The archiver unpacks the modules of newer kernels.
-const VM: [(&str, &str); 3] = [("qemu-system-x86_64", "qemu-system-x86"), ("xz", "xz-utils"), ("strip", "binutils")];
+/// For other kernels, besides the emulator: the archiver unpacks the modules of newer ones.
+const VM: [(&str, &str); 2] = [("xz", "xz-utils"), ("strip", "binutils")];
+
+const QEMU: &str = "qemu-system-x86_64";
 
 fn missing(programs: &[(&str, &str)]) -> Vec<String> {
     let lacking = programs.iter().filter(|(program, _)| sh::find(program).is_none());
@@ -22,4 +27,28 @@ pub(crate) fn missing_net() -> Vec<String> {
 /// Packages of the programs for other kernels that this machine lacks.
 pub(crate) fn missing_vm() -> Vec<String> {
     missing(&VM)
+}
+
+/// The package of the emulator, when this machine lacks it.
+pub(crate) fn missing_qemu() -> Option<String> {
+    qemu().is_none().then(|| "qemu-system-x86".to_owned())
+}
+
+/// The emulator: the machine's, or the one that was unpacked because it could not be installed.
+pub(crate) fn qemu() -> Option<Command> {
+    if let Some(system) = sh::find(QEMU) {
+        return Some(sh::cmd(system));
+    }
+    let usr = toolchain::private().join("usr");
+    let unpacked = usr.join("bin").join(QEMU);
+    unpacked.is_file().then(|| {
+        let mut command = sh::cmd(unpacked);
+        command.env("LD_LIBRARY_PATH", toolchain::private_libraries());
+        command
+            .env("QEMU_MODULE_DIR", usr.join("lib").join(format!("{}-linux-gnu", std::env::consts::ARCH)).join("qemu"));
+        for data in ["qemu", "seabios"] {
+            command.arg("-L").arg(usr.join("share").join(data));
+        }
+        command
+    })
 }

@@ -25,9 +25,10 @@ pub(crate) fn private() -> PathBuf {
     sh::target("toolchain/debian")
 }
 
-/// Where the shared libraries of the unpacked packages are.
-pub(crate) fn private_libraries() -> PathBuf {
-    private().join("usr/lib").join(format!("{}-linux-gnu", env::consts::ARCH))
+/// Where the shared libraries of the unpacked packages are, as the dynamic linker wants it: older packages use `/lib`.
+pub(crate) fn private_libraries() -> String {
+    let place = |lib: &str| private().join(lib).join(format!("{}-linux-gnu", env::consts::ARCH)).display().to_string();
+    format!("{}:{}", place("usr/lib"), place("lib"))
 }
 
 /// A compiler with the sources of `core`.
@@ -37,8 +38,8 @@ pub(crate) struct Compiler {
     pub(crate) rustc: PathBuf,
     /// The cargo beside it.
     pub(crate) cargo: PathBuf,
-    /// Directory of the shared libraries of a privately unpacked compiler.
-    libraries: Option<PathBuf>,
+    /// Directories of the shared libraries of a privately unpacked compiler.
+    libraries: Option<String>,
     /// First line of `rustc -vV`.
     pub(crate) version: String,
     /// Major version of its LLVM.
@@ -59,7 +60,7 @@ pub(crate) struct Toolchain {
 }
 
 impl Compiler {
-    fn at(bin: &Path, libraries: Option<PathBuf>) -> Option<Self> {
+    fn at(bin: &Path, libraries: Option<String>) -> Option<Self> {
         let (rustc, cargo) = (bin.join("rustc"), bin.join("cargo"));
         if !rustc.is_file() || !cargo.is_file() {
             return None;
