@@ -27,6 +27,13 @@ impl Word {
         unsafe { core::ptr::read_volatile(self.0) }
     }
 
+    /// Stores `new` whatever stands there.
+    #[inline(always)]
+    pub fn store(self, new: u64) {
+        // SAFETY: `new` promises a live aligned word; one store instruction writes it whole.
+        unsafe { core::ptr::write_volatile(self.0, new) };
+    }
+
     /// Stores `new` where `old` still stands; whether it did.
     #[inline(always)]
     #[must_use]

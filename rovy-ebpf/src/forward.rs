@@ -52,7 +52,7 @@ pub fn send(packet: &mut Packet, header: usize, tx: &TxLink, m: &Message<2>) -> 
 /// Counts a message of `bytes` that was switched from one link to another.
 #[inline(always)]
 pub fn account(rx: &RxLink, tx: &TxLink, bytes: u64) {
-    maps::slot_stats(rx.slot, |s| {
+    maps::slot_stats(u32::from(rx.slot), |s| {
         s.rx_packets += 1;
         s.rx_bytes += bytes;
     });

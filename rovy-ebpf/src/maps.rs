@@ -17,27 +17,27 @@ use rovy_common::replay::{WORDS, Words};
 static RX_MASK: Global<u32> = Global::new(0);
 
 #[map]
-static CONFIG: Array<Config> = Array::pinned(1, 0);
+static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 #[map]
-static RX: Array<RxLink> = Array::pinned(1, 0);
+static RX: Array<RxLink> = Array::with_max_entries(1, 0);
 #[map]
-static REPLAY: Array<Window> = Array::pinned(1, 0);
+static REPLAY: Array<Window> = Array::with_max_entries(1, 0);
 /// By slot: position in `TX` and one, 0 for an unknown slot.
 #[map]
-static SLOTS: Array<u32> = Array::pinned(256, 0);
+static SLOTS: Array<u32> = Array::with_max_entries(256, 0);
 #[map]
-static TX: Array<TxLink> = Array::pinned(512, 0);
+static TX: Array<TxLink> = Array::with_max_entries(512, 0);
 /// No map update ever writes here: agent and programs draw with atomic adds.
 #[map]
-static COUNTERS: Array<u64> = Array::pinned(512, BPF_F_MMAPABLE);
+static COUNTERS: Array<u64> = Array::with_max_entries(512, BPF_F_MMAPABLE);
 #[map]
-static COUNTS: PerCpuArray<u64> = PerCpuArray::pinned(rovy_common::count::COUNTERS, 0);
+static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(rovy_common::count::COUNTERS, 0);
 #[map]
-static SLOT_STATS: PerCpuArray<SlotStats> = PerCpuArray::pinned(256, 0);
+static SLOT_STATS: PerCpuArray<SlotStats> = PerCpuArray::with_max_entries(256, 0);
 #[map]
-static PORTS: DevMap = DevMap::pinned(64, 0);
+static PORTS: DevMap = DevMap::with_max_entries(64, 0);
 #[map]
-static LOCALS: HashMap<LocalKey, u32> = HashMap::pinned(1024, 0);
+static LOCALS: HashMap<LocalKey, u32> = HashMap::with_max_entries(1024, 0);
 
 /// A replay window in the map.
 #[repr(transparent)]
@@ -111,6 +111,14 @@ impl Tables for Maps {
     fn draw(&self, counter: u32) -> Option<u64> {
         // SAFETY: the word is a map value.
         COUNTERS.get_ptr_mut(counter).map(|p| unsafe { Word::new(p) }.fetch_add(1))
+    }
+}
+
+/// Empties the first word of a replay window, for programs that are fed the same message again.
+#[inline(always)]
+pub fn forget(position: u32) {
+    if let Some(word) = REPLAY.get(position).and_then(|w| w.word(0)) {
+        word.store(0);
     }
 }
 

@@ -74,10 +74,18 @@ impl Xdp {
     /// # Errors
     /// This machine cannot load BPF, or may not: the error says which, and what to do.
     pub fn open(params: &Params) -> Result<(Self, Adopted), XdpError> {
+        Self::open_object(params, object::committed())
+    }
+
+    /// [`Xdp::open`] with another build of the object, which is to be tested. It must be aligned to 4 bytes.
+    ///
+    /// # Errors
+    /// As [`Xdp::open`].
+    pub fn open_object(params: &Params, object: &[u8]) -> Result<(Self, Adopted), XdpError> {
         bpffs::raise_memlock();
         bpffs::prepare(&params.pin_dir)?;
         object::drop_unfit_maps(params)?;
-        let mut ebpf = object::load(params)?;
+        let mut ebpf = object::load(params, object)?;
         let log = object::Log::open(&mut ebpf, params.log_level);
         let mut maps = Maps::take(&mut ebpf, params)?;
         maps.configure(params)?;

@@ -75,8 +75,13 @@ fn fits(params: &Params, shape: &Shape) -> bool {
         && info.max_entries() == shape.entries
 }
 
-/// Makes or reuses the maps and loads the program.
-pub(super) fn load(params: &Params) -> Result<Ebpf, XdpError> {
+/// The object that is committed beside the sources of the programs.
+pub(super) const fn committed() -> &'static [u8] {
+    OBJECT
+}
+
+/// Makes or reuses the maps and loads the program of an object.
+pub(super) fn load(params: &Params, object: &[u8]) -> Result<Ebpf, XdpError> {
     let mut loader = EbpfLoader::new();
     let mask = params.sessions - 1;
     loader.default_map_pin_directory(&params.pin_dir).override_global("RX_MASK", &mask, true).override_global(
@@ -85,9 +90,9 @@ pub(super) fn load(params: &Params) -> Result<Ebpf, XdpError> {
         true,
     );
     for shape in shapes(params) {
-        loader.map_max_entries(shape.name, shape.entries);
+        loader.map_max_entries(shape.name, shape.entries).map_pin_path(shape.name, params.pin_dir.join(shape.name));
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|e| XdpError::load(&e))?;
+    let mut ebpf = loader.load(object).map_err(|e| XdpError::load(&e))?;
     program_mut(&mut ebpf)?.load().map_err(|e| XdpError::load(&e))?;
     Ok(ebpf)
 }

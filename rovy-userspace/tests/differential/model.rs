@@ -1,0 +1,290 @@
+//! The node in memory: what `docs/protocol.md` says about a frame, in plain slices and without regard to speed.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use rovy_common::hop::{self, Message, Place, Tables, Verdict};
+use rovy_common::label::Width;
+use rovy_common::maps::{LocalKey, RxLink, SlotStats, Source, TxLink, kind, tx_flag};
+use rovy_common::replay::Window;
+use rovy_common::wire::{self, ETHERTYPE, FLAG_LONG_LABEL, MessageType};
+use rovy_common::{Counter, DropReason, UpReason, encap};
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_REDIRECT: u32 = 4;
+
+/// A test run splits longer frames into fragments; none between these two limits is tried.
+pub(crate) const LINEAR_AT_MOST: usize = 3000;
+pub(crate) const FRAGMENTED_FROM: usize = 4000;
+
+/// What becomes of a frame.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) action: u32,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) counter: Option<Counter>,
+}
+
+/// Tables of the node.
+pub(crate) struct Model {
+    width: Width,
+    rx: BTreeMap<u32, (RxLink, Window)>,
+    tx: BTreeMap<u16, TxLink>,
+    drawn: RefCell<BTreeMap<u32, u64>>,
+    stats: BTreeMap<u16, SlotStats>,
+    ports: BTreeSet<u32>,
+    pub(crate) locals: HashSet<LocalKey>,
+}
+
+impl Tables for Model {
+    type Window = Window;
+
+    fn now_ns(&self) -> u64 {
+        // Links of the test expire at 1 or never.
+        2
+    }
+    fn rx(&self, index: u32) -> Option<&RxLink> {
+        self.rx.get(&index).map(|r| &r.0)
+    }
+    fn window(&self, index: u32) -> Option<&Window> {
+        self.rx.get(&index).map(|r| &r.1)
+    }
+    fn tx(&self, slot: u16) -> Option<&TxLink> {
+        self.tx.get(&slot)
+    }
+    fn draw(&self, counter: u32) -> Option<u64> {
+        let mut drawn = self.drawn.borrow_mut();
+        let next = drawn.get_mut(&counter)?;
+        *next += 1;
+        Some(*next - 1)
+    }
+}
+
+/// What a frame says before anybody asks whose it is.
+struct Parsed {
+    source: Source,
+    header: usize,
+    /// Bytes for the message by the headers.
+    available: usize,
+    sound: bool,
+}
+
+fn be16(b: &[u8], at: usize) -> usize {
+    usize::from(u16::from_be_bytes([b[at], b[at + 1]]))
+}
+
+fn ne64(b: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(b[at..at + 8].try_into().unwrap())
+}
+
+fn ne32(b: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(b[at..at + 4].try_into().unwrap())
+}
+
+fn parse(f: &[u8]) -> Option<Parsed> {
+    let mut source = Source { macs: [ne32(f, 0), ne32(f, 4), ne32(f, 8)], ifindex: 1, ..Source::default() };
+    match be16(f, 12) as u16 {
+        ETHERTYPE => {
+            source.kind = kind::ETHERNET;
+            Some(Parsed { source, header: 14, available: f.len() - 14, sound: true })
+        }
+        0x0800 => {
+            if f.len() < 42 || f[14] != 0x45 || f[23] != 17 || be16(f, 20) & 0x3fff != 0 {
+                return None;
+            }
+            source.kind = kind::UDP4;
+            source.addrs_be[0] = ne64(f, 26);
+            source.ports_be = ne32(f, 34);
+            let (ip, udp) = (be16(f, 16), be16(f, 38));
+            let sound = ip >= 28 && ip + 14 <= f.len() && udp + 20 == ip;
+            Some(Parsed { source, header: 42, available: udp.saturating_sub(8), sound })
+        }
+        0x86dd => {
+            if f.len() < 62 || f[14] >> 4 != 6 || f[20] != 17 {
+                return None;
+            }
+            source.kind = kind::UDP6;
+            source.addrs_be = [ne64(f, 22), ne64(f, 30), ne64(f, 38), ne64(f, 46)];
+            source.ports_be = ne32(f, 54);
+            let (ip, udp) = (be16(f, 18), be16(f, 58));
+            let sound = ip >= 8 && ip + 54 <= f.len() && udp == ip;
+            Some(Parsed { source, header: 62, available: udp.saturating_sub(8), sound })
+        }
+        _ => None,
+    }
+}
+
+fn same(seen: &Source, known: &Source) -> bool {
+    let mac = |s: &Source| [s.macs[0].to_ne_bytes(), s.macs[1].to_ne_bytes(), s.macs[2].to_ne_bytes()].concat();
+    let (a, b) = (mac(seen), mac(known));
+    let place = if seen.kind == kind::ETHERNET { a == b && seen.ifindex == known.ifindex } else { a[..6] == b[..6] };
+    let udp = seen.kind == kind::ETHERNET || (seen.addrs_be == known.addrs_be && seen.ports_be == known.ports_be);
+    seen.kind == known.kind && place && udp
+}
+
+impl Model {
+    pub(crate) fn new(width: Width, ports: BTreeSet<u32>) -> Self {
+        let (rx, tx, drawn) = (BTreeMap::new(), BTreeMap::new(), RefCell::default());
+        Self { width, rx, tx, drawn, stats: BTreeMap::new(), ports, locals: HashSet::new() }
+    }
+
+    pub(crate) fn add(&mut self, rx: RxLink, tx: TxLink) {
+        self.rx.insert(rx.index, (rx, Window::new()));
+        self.tx.insert(rx.slot, tx);
+        if tx.counter != u32::MAX {
+            self.drawn.borrow_mut().insert(tx.counter, 0);
+        }
+    }
+
+    pub(crate) fn stats(&self, slot: u16) -> SlotStats {
+        self.stats.get(&slot).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn drawn(&self, counter: u32) -> Option<u64> {
+        self.drawn.borrow().get(&counter).copied()
+    }
+
+    fn ours(&self, f: &[u8], p: &Parsed) -> bool {
+        let mut addr = [0; 16];
+        addr[..6].copy_from_slice(&f[..6]);
+        let station = LocalKey { addr, port_or_ifindex: 1, kind: kind::ETHERNET };
+        let mut addr = [0; 16];
+        let port_or_ifindex = match p.source.kind {
+            kind::UDP4 => {
+                addr[..4].copy_from_slice(&f[30..34]);
+                u32::from(u16::from_ne_bytes([f[36], f[37]]))
+            }
+            kind::UDP6 => {
+                addr.copy_from_slice(&f[38..54]);
+                u32::from(u16::from_ne_bytes([f[56], f[57]]))
+            }
+            _ => return crate::is_local(self, station),
+        };
+        let socket = LocalKey { addr, port_or_ifindex, kind: p.source.kind };
+        crate::is_local(self, station) && crate::is_local(self, socket)
+    }
+
+    /// What becomes of a frame that came in by interface 1.
+    pub(crate) fn judge(&mut self, f: &[u8]) -> Outcome {
+        assert!(f.len() <= LINEAR_AT_MOST || f.len() >= FRAGMENTED_FROM, "{} bytes", f.len());
+        let unchanged = |action, counter| Outcome { action, bytes: f.to_vec(), counter };
+        match self.decide(f) {
+            None => unchanged(XDP_PASS, None),
+            Some(Err(Counter::Drop(r))) => unchanged(XDP_DROP, Some(Counter::Drop(r))),
+            Some(Err(c)) => unchanged(XDP_PASS, Some(c)),
+            Some(Ok(bytes)) => Outcome { action: XDP_REDIRECT, bytes, counter: Some(Counter::Forwarded) },
+        }
+    }
+
+    /// `None` for a frame that is not touched at all.
+    fn decide(&mut self, f: &[u8]) -> Option<Result<Vec<u8>, Counter>> {
+        let p = parse(f)?;
+        let exact = p.source.kind != kind::ETHERNET;
+        let message = &f[p.header..];
+        let first = message.first_chunk().copied().unwrap_or([0; 4]);
+        let available = if message.len() < 4 { 0 } else { p.available };
+        let checked = wire::check(u32::from_le_bytes(first), available, exact);
+        let long = first[1] & FLAG_LONG_LABEL != 0;
+        let whole = f.len() <= LINEAR_AT_MOST;
+        let transit = matches!(checked, Ok((MessageType::Transit, _))) && p.sound && !long && whole;
+        let m = if transit { Message::<2>::read(message) } else { None };
+        let known = m.and_then(|m| Some((m, *self.rx(m.index())?)));
+        let moved = known.is_none_or(|(_, rx)| !same(&p.source, &rx.source));
+        if moved {
+            if !exact && f[0] & 1 != 0 {
+                return Some(Err(Counter::Up(UpReason::Control)));
+            }
+            if !self.ours(f, &p) {
+                return None;
+            }
+        }
+        Some(self.switch(f, &p, checked, long, known, moved))
+    }
+
+    fn switch(
+        &mut self,
+        f: &[u8],
+        p: &Parsed,
+        checked: Result<(MessageType, usize), DropReason>,
+        long: bool,
+        known: Option<(Message<2>, RxLink)>,
+        moved: bool,
+    ) -> Result<Vec<u8>, Counter> {
+        if f.len() > LINEAR_AT_MOST {
+            return Err(Counter::Up(UpReason::Oversized));
+        }
+        if !p.sound {
+            return Err(Counter::Drop(DropReason::BadLength));
+        }
+        match checked {
+            Err(DropReason::BadLength) if f.len() > 1514 => return Err(Counter::Up(UpReason::Oversized)),
+            Err(r) => return Err(Counter::Drop(r)),
+            Ok((MessageType::Transit, _)) if long => return Err(Counter::Up(UpReason::LongLabel)),
+            Ok((MessageType::Transit, _)) => {}
+            Ok((MessageType::Control, _)) => return Err(Counter::Drop(DropReason::Malformed)),
+            Ok(_) => return Err(Counter::Up(UpReason::Control)),
+        }
+        let (m, rx) = known.ok_or(Counter::Drop(DropReason::UnknownIndex))?;
+        let (tx, out) = match hop::hop(self, self.width, Place::Kernel { moved }, &rx, &m) {
+            Verdict::Here(_) => return Err(Counter::Up(UpReason::Local)),
+            Verdict::Up(r) => return Err(Counter::Up(r)),
+            Verdict::Drop(r) => return Err(Counter::Drop(r)),
+            Verdict::Forward(tx, out) => (*tx, out),
+        };
+        if !self.ports.contains(&tx.port) {
+            return Err(Counter::Drop(DropReason::EgressDown));
+        }
+        let length = m.length() as usize;
+        let from = self.stats.entry(rx.slot).or_default();
+        from.rx_packets += 1;
+        from.rx_bytes += length as u64;
+        let to = self.stats.entry(tx.slot as u16).or_default();
+        to.tx_packets += 1;
+        to.tx_bytes += length as u64;
+        Ok(encapsulate(&tx, &out, &f[p.header + 40..p.header + length]))
+    }
+}
+
+/// The frame that leaves.
+pub(crate) fn encapsulate(tx: &TxLink, m: &Message<2>, rest: &[u8]) -> Vec<u8> {
+    let header = encap::header_len(tx.kind);
+    let mut out = tx.header[..header].to_vec();
+    out.resize(header + 40, 0);
+    m.write(&mut out[header..]).unwrap();
+    out.extend(rest);
+    let (udp, ip) = ((out.len() + 8 - header) as u16, (out.len() - 14) as u16);
+    let addrs = match tx.kind {
+        kind::UDP4 => {
+            out[16..18].copy_from_slice(&ip.to_be_bytes());
+            out[24..26].fill(0);
+            let sum = internet_checksum(&out[14..34], 0);
+            out[24..26].copy_from_slice(&sum.to_be_bytes());
+            26
+        }
+        kind::UDP6 => {
+            out[18..20].copy_from_slice(&udp.to_be_bytes());
+            22
+        }
+        _ => return out,
+    };
+    out[header - 4..header - 2].copy_from_slice(&udp.to_be_bytes());
+    if tx.flags & tx_flag::ZERO_CHECKSUM == 0 {
+        let sum = match internet_checksum(&out[addrs..], 17 + u32::from(udp)) {
+            0 => 0xffff,
+            sum => sum,
+        };
+        out[header - 2..header].copy_from_slice(&sum.to_be_bytes());
+    }
+    out
+}
+
+/// RFC 1071, byte pair by byte pair.
+fn internet_checksum(bytes: &[u8], start: u32) -> u16 {
+    let mut sum = start;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(((sum & 0xffff) + (sum >> 16)) as u16)
+}

@@ -1,0 +1,197 @@
+//! The XDP program on real devices: attach, adopt, replace, refuse. Needs root.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::path::PathBuf;
+
+use rovy_common::label::Width;
+use rovy_common::maps::{LAYOUT, RxLink, TxLink};
+use rovy_userspace::dataplane::xdp::{Mode, Params, Wish, Xdp, XdpError};
+use support::{Netns, rooted};
+
+/// A pin directory that goes with this value.
+struct Pins(PathBuf);
+
+impl Pins {
+    fn new(tag: &str) -> Self {
+        Self(format!("/sys/fs/bpf/rovy-test-{tag}-{}", std::process::id()).into())
+    }
+
+    fn params(&self) -> Params {
+        Params {
+            pin_dir: self.0.join(format!("v{LAYOUT}")),
+            sessions: 128,
+            width: Width::One,
+            ethertype: 0x88b5,
+            log_level: 0,
+        }
+    }
+
+    fn open(&self) -> Xdp {
+        Xdp::open(&self.params()).expect("XDP opens").0
+    }
+
+    fn links(&self) -> Vec<String> {
+        let names = std::fs::read_dir(self.params().pin_dir).unwrap().map(|e| e.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|n| n.into_string().unwrap()).filter(|n| n.starts_with("link-")).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn veth(tag: &str) -> (Netns, Netns, u32) {
+    let (here, there) = (Netns::new(tag), Netns::new("peer"));
+    here.connect("v0", &there, "v1");
+    here.enter();
+    let ifindex = here.ifindex("v0");
+    (here, there, ifindex)
+}
+
+#[test]
+fn native_on_veth_generic_on_loopback() {
+    rooted("native_on_veth_generic_on_loopback", || async {
+        let (_here, _there, v0) = veth("modes");
+        let pins = Pins::new("modes");
+        let mut xdp = pins.open();
+        let native = xdp.attach(v0, "v0", Wish::Auto).expect("veth takes it");
+        assert_eq!((native.mode, native.why.as_str()), (Mode::Native, "native: driver veth"));
+        let generic = xdp.attach(1, "lo", Wish::Auto).expect("anything takes generic");
+        assert_eq!(generic.mode, Mode::Generic);
+        assert!(generic.why.starts_with("generic: native failed: "), "{}", generic.why);
+        assert!(generic.why.contains("not supported"), "{}", generic.why);
+        assert_ne!(native.port, generic.port);
+        assert_eq!(xdp.attach(v0, "v0", Wish::Generic).expect("is there"), native);
+        assert_eq!(pins.links(), ["link-1-generic".to_owned(), format!("link-{v0}-native")]);
+        xdp.detach(1).expect("on it");
+        let error = xdp.attach(1, "lo", Wish::Native).expect_err("loopback has no driver hook");
+        assert!(matches!(error, XdpError::Attach { .. }), "{error}");
+        assert!(matches!(xdp.detach(1), Err(XdpError::NotAttached(1))));
+        let asked = xdp.attach(1, "lo", Wish::Generic).expect("generic");
+        assert_eq!(asked.why, "generic: asked for");
+        xdp.unpin_all().expect("unpin");
+        assert!(!pins.params().pin_dir.exists());
+    });
+}
+
+#[test]
+fn another_program_is_named_and_stays() {
+    rooted("another_program_is_named_and_stays", || async {
+        let (here, _there, v0) = veth("occupied");
+        let (mine, other) = (Pins::new("mine"), Pins::new("other"));
+        let (mut xdp, mut theirs) = (mine.open(), other.open());
+        theirs.attach(v0, "v0", Wish::Native).expect("free");
+        for wish in [Wish::Auto, Wish::Native, Wish::Generic] {
+            let error = xdp.attach(v0, "v0", wish).expect_err("occupied");
+            let text = error.to_string();
+            let XdpError::Occupied { id, name, .. } = error else { panic!("{text}") };
+            assert_eq!(name, "rovy");
+            assert!(text.contains("v0") && text.contains(&id.to_string()), "{text}");
+            assert!(here.ip("link show dev v0").contains(&format!("prog/xdp id {id}")));
+        }
+        theirs.unpin_all().expect("unpin");
+        xdp.unpin_all().expect("unpin");
+    });
+}
+
+#[test]
+fn a_dropped_agent_leaves_everything_running_and_the_next_adopts_it() {
+    rooted("a_dropped_agent_leaves_everything_running_and_the_next_adopts_it", || async {
+        let (here, _there, v0) = veth("adopt");
+        let pins = Pins::new("adopt");
+        let mut xdp = pins.open();
+        let before = xdp.attach(v0, "v0", Wish::Auto).expect("attach");
+        let rx = RxLink { expires_ns: 5, index: 0x1234_5601, slot: 9, ..RxLink::default() };
+        let tx = TxLink { expires_ns: 6, counter: 19, slot: 9, public_key: [7; 32], ..TxLink::default() };
+        xdp.set_rx(rx.index, &rx).expect("set");
+        xdp.set_tx(9, &tx).expect("set");
+        assert_eq!(xdp.counters().draw(19), Some(0));
+        let program = |ns: &Netns| {
+            let text = ns.ip("link show dev v0");
+            text.split("prog/xdp id ").nth(1).map(|t| t.split_whitespace().next().unwrap().to_owned())
+        };
+        let first = program(&here).expect("attached");
+        drop(xdp);
+        assert_eq!(program(&here).as_ref(), Some(&first), "a dropped handle leaves the program");
+
+        let (xdp, adopted) = Xdp::open(&pins.params()).expect("again");
+        assert_eq!(adopted.links, [(9, tx)]);
+        assert_eq!(adopted.receivers, [rx]);
+        assert_eq!(adopted.attached.len(), 1);
+        let after = &adopted.attached[0];
+        assert_eq!(
+            (after.ifindex, &after.ifname, after.mode, after.port),
+            (v0, &"v0".into(), Mode::Native, before.port)
+        );
+        assert_ne!(program(&here).expect("attached"), first, "the new agent's program is under the old link");
+        assert_eq!(xdp.counters().draw(19), Some(1), "a counter is never used twice");
+        drop(xdp);
+
+        // Other sizes: the maps start afresh, the device keeps a program all the while.
+        let (xdp, adopted) = Xdp::open(&Params { sessions: 256, ..pins.params() }).expect("larger");
+        assert!(adopted.links.is_empty() && adopted.receivers.is_empty());
+        assert_eq!(adopted.attached.len(), 1);
+        drop(xdp);
+
+        // The device goes: so does the pin.
+        here.ip("link del v0");
+        let (xdp, adopted) = Xdp::open(&Params { sessions: 256, ..pins.params() }).expect("without the device");
+        assert!(adopted.attached.is_empty());
+        assert_eq!(pins.links(), [""; 0]);
+        xdp.unpin_all().expect("unpin");
+    });
+}
+
+#[test]
+fn links_come_and_go() {
+    rooted("links_come_and_go", || async {
+        let pins = Pins::new("links");
+        let mut xdp = pins.open();
+        let rx = RxLink { index: 0xabcd_0005, slot: 3, ..RxLink::default() };
+        xdp.set_rx(rx.index, &rx).expect("set");
+        assert_eq!(xdp.rx(rx.index).expect("read"), Some(rx));
+        assert_eq!(xdp.rx(0x1111_0005).expect("read"), None, "the whole index counts, not its position");
+        assert!(xdp.clear_rx(0x1111_0005).expect("clear").is_none());
+        let seen = xdp.clear_rx(rx.index).expect("clear").expect("was there");
+        assert!(seen.iter().all(|w| *w == 0));
+        assert_eq!(xdp.rx(rx.index).expect("read"), None);
+        assert!(matches!(xdp.set_rx(0, &RxLink::default()), Err(XdpError::OutOfRange { .. })));
+
+        let tx = |mtu| TxLink { mtu, slot: 3, ..TxLink::default() };
+        for mtu in 0..5 {
+            xdp.set_tx(3, &tx(mtu)).expect("set");
+            assert_eq!(xdp.tx(3).expect("read"), Some(tx(mtu)));
+        }
+        xdp.clear_tx(3).expect("clear");
+        assert_eq!(xdp.tx(3).expect("read"), None);
+        xdp.clear_tx(3).expect("nothing to do");
+        assert!(matches!(xdp.set_tx(300, &TxLink { slot: 300, ..tx(1) }), Err(XdpError::OutOfRange { .. })));
+        assert!(matches!(xdp.set_tx(0, &TxLink { slot: 0, ..tx(1) }), Err(XdpError::OutOfRange { .. })));
+        let port = xdp.add_port(1).expect("loopback");
+        assert_eq!(xdp.add_port(1).expect("the same"), port);
+        assert!(xdp.add_port(0x7fff_ffff).is_err(), "no such device");
+        assert_eq!(xdp.counters().draw(1 << 20), None);
+        xdp.unpin_all().expect("unpin");
+    });
+}
+
+#[test]
+fn sizes_no_map_can_have_are_refused() {
+    rooted("sizes_no_map_can_have_are_refused", || async {
+        let pins = Pins::new("sizes");
+        let Err(error) = Xdp::open(&Params { sessions: 100, ..pins.params() }) else {
+            panic!("100 is no power of two")
+        };
+        assert!(error.to_string().contains("power of two"), "{error}");
+        let elsewhere = Params { pin_dir: std::env::temp_dir().join("rovy-no-bpffs"), ..pins.params() };
+        let Err(error) = Xdp::open(&elsewhere) else { panic!("not a bpffs") };
+        assert!(error.to_string().contains("rovy-no-bpffs"), "{error}");
+        let _ = std::fs::remove_dir(&elsewhere.pin_dir);
+    });
+}
