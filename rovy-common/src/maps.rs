@@ -5,13 +5,14 @@
 
 use crate::replay::WORDS;
 use crate::siphash::Key;
+use zerocopy::{Immutable, IntoBytes};
 
 /// Version of these layouts, part of the pin path. Raise it with any change in this file or in
 /// [`crate::count`]: a map of another layout would be adopted silently.
 pub const LAYOUT: u32 = 1;
 
 /// The two keys of one direction of a link.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct HopKeys {
     /// Key of the tag.
@@ -37,7 +38,7 @@ pub mod kind {
 }
 
 /// The addresses a frame of a link carries on arrival.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct Source {
     /// Source and destination address: IPv4 both in the first word, IPv6 two words each; zero on Ethernet.
@@ -53,7 +54,7 @@ pub struct Source {
 }
 
 /// `RX`, array by the low bits of the receiver index: the receiving side of a link.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct RxLink {
     /// Coarse monotonic clock in ns from which the keys no longer count.
@@ -90,7 +91,7 @@ pub mod tx_flag {
 pub const HEADER: usize = 62;
 
 /// `TX`: the sending side of a link.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct TxLink {
     /// Coarse monotonic clock in ns from which the keys no longer count.
@@ -157,7 +158,7 @@ pub fn neighbour_id(public_key: &[u8; 32]) -> u64 {
 pub struct ReplayWords(pub [u64; WORDS]);
 
 /// `CONFIG`, one entry.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct Config {
     /// EtherType of raw Ethernet frames, as in the packet.

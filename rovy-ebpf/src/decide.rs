@@ -1,9 +1,9 @@
 //! Whose frame it is, and what becomes of it.
 
+use crate::forward::{self, Unsent};
 use crate::maps::{self, Maps};
 use crate::packet::Packet;
 use crate::parse::{self, Frame};
-use crate::forward::{self, Unsent};
 use crate::tally;
 use rovy_common::hop::{self, Message, Place, Tables, Verdict};
 use rovy_common::label::Width;

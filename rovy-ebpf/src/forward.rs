@@ -1,6 +1,6 @@
 //! Sends a switched message on: everything that can fail comes first, then the frame is rewritten and leaves.
 
-use crate::packet::Packet;
+use crate::packet::{Packet, word16, word32, word64};
 use crate::{checksum, maps};
 use rovy_common::hop::Message;
 use rovy_common::maps::{RxLink, TxLink, kind, tx_flag};
@@ -100,10 +100,21 @@ fn udp6(packet: &mut Packet, tx: &TxLink, m: &Message<2>) -> Option<()> {
     Some(())
 }
 
-/// The header template, then the transit head.
+/// The header template, then the transit head. Word by word: a copy of bytes becomes loads and stores of single bytes.
 #[inline(always)]
 fn put<const H: usize, const N: usize>(frame: &mut [u8; N], tx: &TxLink, m: &Message<2>) {
-    frame[..H].copy_from_slice(&tx.header[..H]);
+    let mut at = 0;
+    while at + 8 <= H {
+        frame[at..at + 8].copy_from_slice(&word64(&tx.header, at).to_ne_bytes());
+        at += 8;
+    }
+    if H & 4 != 0 {
+        frame[at..at + 4].copy_from_slice(&word32(&tx.header, at).to_ne_bytes());
+        at += 4;
+    }
+    if H & 2 != 0 {
+        frame[at..at + 2].copy_from_slice(&word16(&tx.header, at).to_ne_bytes());
+    }
     let words = [m.head[0], m.head[1], m.tag, m.label[0], m.label[1]];
     let mut i = 0;
     while i < words.len() {

@@ -94,3 +94,19 @@ impl Packet {
         unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -(bytes as i32)) == 0 }
     }
 }
+
+macro_rules! word {
+    ($name:ident, $t:ty) => {
+        /// The bytes at `at`, a constant below `N`, loaded natively in one instruction.
+        #[inline(always)]
+        #[must_use]
+        pub fn $name<const N: usize>(bytes: &[u8; N], at: usize) -> $t {
+            let mut word = [0; size_of::<$t>()];
+            word.copy_from_slice(&bytes[at..at + size_of::<$t>()]);
+            <$t>::from_ne_bytes(word)
+        }
+    };
+}
+word!(word16, u16);
+word!(word32, u32);
+word!(word64, u64);

@@ -1,6 +1,6 @@
 //! Reads a frame: which underlay, which addresses, which message. Everything that cannot be rovy's ends here.
 
-use crate::packet::Packet;
+use crate::packet::{Packet, word16, word32, word64};
 use rovy_common::encap;
 use rovy_common::hop::Message;
 use rovy_common::maps::{LocalKey, Source, kind};
@@ -80,20 +80,6 @@ impl Frame {
         Some(key)
     }
 }
-
-macro_rules! word {
-    ($name:ident, $t:ty) => {
-        #[inline(always)]
-        fn $name<const N: usize>(bytes: &[u8; N], at: usize) -> $t {
-            let mut word = [0; size_of::<$t>()];
-            word.copy_from_slice(&bytes[at..at + size_of::<$t>()]);
-            <$t>::from_ne_bytes(word)
-        }
-    };
-}
-word!(word16, u16);
-word!(word32, u32);
-word!(word64, u64);
 
 /// The frame, unless it is certainly not rovy's. `ethertype_be` is that of raw frames, as in the packet.
 #[inline(always)]

@@ -11,7 +11,8 @@ use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
 use rovy_common::encap::ETH;
 use rovy_common::label::{Label, Next, Width};
-use rovy_ebpf::{decide, maps, packet::Packet};
+use rovy_ebpf::packet::{Packet, word64};
+use rovy_ebpf::{decide, maps};
 
 /// Ethernet header and transit head: what a hop from Ethernet to Ethernet rewrites.
 const REWRITTEN: usize = ETH + 40;
@@ -56,7 +57,13 @@ fn hop(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn put_back(packet: &mut Packet) -> Option<()> {
     maps::forget(1);
-    *packet.head_mut::<REWRITTEN>()? = *TEMPLATE.get(0)?;
+    let (from, to) = (TEMPLATE.get(0)?, packet.head_mut::<REWRITTEN>()?);
+    let mut at = 0;
+    while at + 8 <= REWRITTEN {
+        to[at..at + 8].copy_from_slice(&word64(from, at).to_ne_bytes());
+        at += 8;
+    }
+    to[at..].copy_from_slice(&from[at..]);
     Some(())
 }
 
@@ -65,9 +72,7 @@ fn switch(packet: &mut Packet) -> Option<u16> {
     let frame = packet.head_mut::<REWRITTEN>()?;
     let mut words = [0; 2];
     for (i, word) in words.iter_mut().enumerate() {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&frame[ETH + 24 + 8 * i..ETH + 32 + 8 * i]);
-        *word = u64::from_ne_bytes(bytes);
+        *word = word64(frame, ETH + 24 + 8 * i);
     }
     let before = Label::<2>(words);
     let Ok(Next::Slot(slot)) = before.next(Width::One) else { return None };

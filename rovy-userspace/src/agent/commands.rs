@@ -121,7 +121,7 @@ impl Control {
         let interface = match address {
             Multiaddr::Ethernet { ifname, .. } => {
                 let found = check_ethernet_listener(&interfaces, ifname);
-                let found = found.map_err(|p| Failure::new(FailureKind::Usage, p.to_string()).with_next("ip link"))?;
+                let found = found.map_err(|p| Failure::new(FailureKind::Unsupported, p.to_string()).with_next("ip link"))?;
                 Some(found.clone())
             }
             Multiaddr::Udp { .. } | Multiaddr::Dns { .. } => None,
@@ -200,8 +200,20 @@ impl Control {
     }
 
     fn dial(&self, peer: PeerId, endpoints: Vec<Endpoint>) {
+        self.handshake(peer, endpoints, true);
+    }
+
+    /// Makes a session with a neighbour of the former agent, if it still answers.
+    pub(super) fn reconnect(&self, peer: PeerId, endpoint: Endpoint) {
+        let under_way = |p: &crate::core::PeerView| p.id == peer && p.state != PeerState::Disconnected;
+        if !self.engine.borrow().node.peers().any(|p| under_way(&p)) {
+            self.handshake(peer, vec![endpoint], false);
+        }
+    }
+
+    fn handshake(&self, peer: PeerId, endpoints: Vec<Endpoint>, persistent: bool) {
         let mut e = self.engine.borrow_mut();
-        e.node.connect(clock::now(), peer, endpoints, true);
+        e.node.connect(clock::now(), peer, endpoints, persistent);
         e.collect();
         e.timer.notify_one();
     }

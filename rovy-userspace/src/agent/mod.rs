@@ -28,9 +28,10 @@ use crate::api::Server;
 use crate::config::{Config, PeerTransit, Transit, XdpMode};
 use crate::core::{Node, NodeConfig};
 use crate::dataplane::xdp::Params;
-use crate::dataplane::{Counters, Tables};
+use crate::dataplane::{Counters, Tables, endpoint_of};
 use crate::identity::{PeerId, SecretKey};
 use crate::netlink::Netlink;
+use crate::transport::Endpoint;
 use commands::Control;
 use engine::{Engine, Shared};
 use kernel::Kernel;
@@ -107,8 +108,8 @@ fn pin_dir(id: &PeerId) -> PathBuf {
     PathBuf::from(format!("/sys/fs/bpf/rovy/{}/v{LAYOUT}", id.address()))
 }
 
-/// Opens dataplane and node; what a former agent left in the kernel stays in use.
-fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<Engine> {
+/// Opens dataplane and node; what a former agent left in the kernel stays in use. With them, the neighbours it had.
+fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<(Engine, Vec<(PeerId, Endpoint)>)> {
     let mut node = node(secret, config)?;
     let sessions = config.limits.sessions.next_power_of_two();
     let params = Params {
@@ -123,10 +124,12 @@ fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<Eng
         tracing::info!(why, "no XDP: the agent switches transit itself");
     }
     let counters = kernel.xdp_ref().map(|x| x.counters() as Arc<dyn Counters>);
+    let mut neighbours = Vec::new();
     for (slot, link) in &adopted.links {
-        if let Ok(peer) = PeerId::new(link.public_key) {
-            node.restore_slot(*slot, peer);
-        }
+        let Ok(peer) = PeerId::new(link.public_key) else { continue };
+        node.restore_slot(*slot, peer);
+        let device = adopted.attached.iter().find(|a| a.port == link.port).map(|a| a.ifindex);
+        neighbours.extend(endpoint_of(link, device).map(|endpoint| (peer, endpoint)));
     }
     let now = clock::mono_ns();
     if let Some(xdp) = kernel.xdp() {
@@ -140,13 +143,14 @@ fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<Eng
         tracing::info!(links = adopted.links.len(), "took over the links of a former agent");
     }
     let tables = Tables::new(config.node.slot_width.into(), counters);
-    Ok(Engine::new(node, tables, kernel, listeners::Listeners::default(), tun::Host::default()))
+    let engine = Engine::new(node, tables, kernel, listeners::Listeners::default(), tun::Host::default());
+    Ok((engine, neighbours))
 }
 
 async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>) -> anyhow::Result<()> {
     let Options { secret, config, paths, xdp, ifname, fc00, ready } = options;
     let netlink = Netlink::new().context("cannot talk to the kernel over netlink")?;
-    let mut engine = open(secret, &config, xdp.unwrap_or(config.listen.xdp.mode))?;
+    let (mut engine, neighbours) = open(secret, &config, xdp.unwrap_or(config.listen.xdp.mode))?;
     engine.links.interfaces = netlink.interfaces().await?;
     let engine: Shared = Rc::new(RefCell::new(engine));
     let (stop, stopping) = mpsc::channel(1);
@@ -172,6 +176,10 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
         }
     }
     start(&control, fc00).await;
+    // The links of the former agent serve until their keys expire; new sessions are made beside them meanwhile.
+    for (peer, endpoint) in neighbours {
+        control.reconnect(peer, endpoint);
+    }
     ready(&views::info(&control), &views::listeners(&control), &views::fc00(&control));
     tasks::until_stopped(stopping, &control).await
 }

@@ -7,7 +7,7 @@ mod wire;
 pub mod xdp;
 
 pub use tables::{Counters, Switched, Tables};
-pub use wire::Wire;
+pub use wire::{Wire, endpoint_of};
 
 use rovy_common::maps::{RxLink, SlotStats, TxLink};
 use rovy_common::replay::WORDS;

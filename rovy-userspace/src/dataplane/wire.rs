@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use rovy_common::encap::{self, Macs};
-use rovy_common::maps::{HEADER, Source, kind};
+use rovy_common::maps::{HEADER, Source, TxLink, kind};
 
 use crate::netlink::Underlay;
+use crate::transport::Endpoint;
 
 /// A link's frames.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,6 +52,22 @@ fn longs(bytes: &[u8]) -> [u64; 4] {
     out
 }
 
+/// The endpoint an entry of the sending side leads to: a former agent's, whose sessions are gone. `ifindex` is the device
+/// it leaves by, which Ethernet needs.
+#[must_use]
+pub fn endpoint_of(tx: &TxLink, ifindex: Option<u32>) -> Option<Endpoint> {
+    let h = &tx.header;
+    let port = |at: usize| u16::from_be_bytes([h[at], h[at + 1]]);
+    let v4 = |at: usize| IpAddr::from([h[at], h[at + 1], h[at + 2], h[at + 3]]);
+    let v6 = |at: usize| h[at..].first_chunk::<16>().map(|a| IpAddr::from(*a));
+    match tx.kind {
+        kind::ETHERNET => Some(Endpoint::Ethernet { ifindex: ifindex?, mac: *h.first_chunk()? }),
+        kind::UDP4 => Some(Endpoint::Udp { remote: SocketAddr::new(v4(30), port(36)), local: Some(v4(26)) }),
+        kind::UDP6 => Some(Endpoint::Udp { remote: SocketAddr::new(v6(38)?, port(56)), local: v6(22) }),
+        _ => None,
+    }
+}
+
 impl Wire {
     /// Raw Ethernet with a neighbour. `macs.dst` is the neighbour's.
     #[must_use]
@@ -86,5 +103,27 @@ impl Wire {
         };
         let source = Source { addrs_be, macs: incoming(macs), ports_be, kind, ifindex: underlay.ifindex };
         Some(Self { kind, ifindex: underlay.ifindex, mtu: underlay.mtu, header, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_tells_its_endpoint() {
+        let macs = Macs { dst: [1, 2, 3, 4, 5, 6], src: [7; 6] };
+        let entry = |wire: &Wire| TxLink { kind: wire.kind, header: wire.header, ..TxLink::default() };
+        let wire = Wire::ethernet(5, macs, 1500, 0x88b5);
+        let mac = macs.dst;
+        assert_eq!(endpoint_of(&entry(&wire), Some(5)), Some(Endpoint::Ethernet { ifindex: 5, mac }));
+        assert_eq!(endpoint_of(&entry(&wire), None), None);
+        for (src, remote) in [("192.0.2.1", "198.51.100.7:9"), ("2001:db8::1", "[2001:db8::2]:65000")] {
+            let (src, remote): (IpAddr, SocketAddr) = (src.parse().expect("ip"), remote.parse().expect("endpoint"));
+            let underlay = Underlay { ifindex: 5, ifname: "x".into(), macs, src, mtu: 1500 };
+            let wire = Wire::udp(&underlay, remote, 1312).expect("same family");
+            assert_eq!(endpoint_of(&entry(&wire), None), Some(Endpoint::Udp { remote, local: Some(src) }));
+        }
+        assert_eq!(endpoint_of(&TxLink::default(), Some(1)), None);
     }
 }

@@ -39,12 +39,25 @@ pub fn set_mac(ns: &Namespace, interface: &str, mac: &str) -> Result<()> {
     ns.ip(&format!("link set {interface} address {mac}")).map(drop)
 }
 
+fn show(ns: &Namespace, interface: &str) -> Result<serde_json::Value> {
+    Ok(serde_json::from_str(&ns.ip(&format!("-j link show {interface}"))?)?)
+}
+
+/// A device's index in its namespace.
+///
+/// # Errors
+/// When there is no such device.
+pub fn index(ns: &Namespace, interface: &str) -> Result<u32> {
+    let index = show(ns, interface)?.pointer("/0/ifindex").and_then(serde_json::Value::as_u64);
+    Ok(index.context("no ifindex in the answer of ip")?.try_into()?)
+}
+
 /// A device's MAC address.
 ///
 /// # Errors
 /// When there is no such device.
 pub fn mac(ns: &Namespace, interface: &str) -> Result<[u8; 6]> {
-    let json: serde_json::Value = serde_json::from_str(&ns.ip(&format!("-j link show {interface}"))?)?;
+    let json = show(ns, interface)?;
     let text = json.pointer("/0/address").and_then(|v| v.as_str()).context("no address in the answer of ip")?;
     let mut mac = [0; 6];
     for (byte, part) in mac.iter_mut().zip(text.split(':')) {

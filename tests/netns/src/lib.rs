@@ -13,6 +13,7 @@ pub mod ping;
 pub mod scratch;
 pub mod skip;
 pub mod stream;
+pub mod traffic;
 pub mod wait;
 
 pub use agent::{Agent, Config};

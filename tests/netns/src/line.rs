@@ -11,7 +11,8 @@
 //!       .1       fd77:1::                  fd77:2::      .1
 //! ```
 //!
-//! a and b know r only; r knows both. Each end has a route to the other by hand: its own slot for r, then r's slot
+//! a and b know r only; r knows both. All know where, so that an agent that starts again finds its neighbours at once:
+//! those have no reason yet to look for it. Each end has a route to the other by hand: its own slot for r, then r's slot
 //! for the other end.
 
 use crate::agent::{DEADLINE, Peer, binary};
@@ -150,11 +151,11 @@ impl Line {
         }
         let agent = |ns, name| Agent::with_binary(path, ns, name);
         let (a, r, b) = (agent(&ns_a, "a")?, agent(&ns_r, "r")?, agent(&ns_b, "b")?);
-        let peer = |id: PeerId, address: Option<String>| Peer { id, addresses: address.into_iter().collect() };
+        let peer = |id: PeerId, address: String| Peer { id, addresses: vec![address] };
         let end = |net, mode| Config {
             listen: vec![link.listen(net, 1, "to-r")],
             mode,
-            peers: vec![peer(r.peer_id(), Some(link.connect(net, 2, "to-r")))],
+            peers: vec![peer(r.peer_id(), link.connect(net, 2, "to-r"))],
             tun: Some(TUN.to_owned()),
             ..Config::default()
         };
@@ -163,7 +164,7 @@ impl Line {
         r.configure(&Config {
             listen: vec![link.listen(1, 2, "to-a"), link.listen(2, 2, "to-b")],
             mode: r_mode,
-            peers: vec![peer(a.peer_id(), None), peer(b.peer_id(), None)],
+            peers: vec![peer(a.peer_id(), link.connect(1, 1, "to-a")), peer(b.peer_id(), link.connect(2, 1, "to-b"))],
             ..Config::default()
         })?;
         Ok(Self { a, r, b, ns_a, ns_r, ns_b })

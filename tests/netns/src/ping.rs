@@ -43,7 +43,7 @@ pub struct Summary {
     pub received: u64,
     /// Median round-trip time in µs of the answered ones, 0 when there are none.
     pub rtt_us_median: u64,
-    /// The longest time in ms between two answered requests that follow each other.
+    /// The longest time in ms in which no request was answered.
     pub longest_gap_ms: u64,
 }
 
@@ -58,7 +58,10 @@ impl Summary {
         let mut rtts: Vec<_> = echoes.iter().filter_map(|e| e.rtt).collect();
         rtts.sort_unstable();
         let median = rtts.get(rtts.len() / 2).copied().unwrap_or_default();
-        let answered: Vec<_> = echoes.iter().filter(|e| e.rtt.is_some()).map(|e| e.sent).collect();
+        // The ends of the stretch count as answered, so that losses there are a gap too.
+        let ends = echoes.first().into_iter().chain(echoes.last());
+        let mut answered: Vec<_> = echoes.iter().filter(|e| e.rtt.is_some()).chain(ends).map(|e| e.sent).collect();
+        answered.sort_unstable();
         let gap = answered.iter().zip(answered.iter().skip(1)).map(|(a, b)| *b - *a).max().unwrap_or_default();
         Self {
             sent: echoes.len() as u64,
@@ -210,6 +213,8 @@ mod tests {
         let s = Summary::of(&echoes);
         assert_eq!(s, Summary { sent: 4, received: 3, rtt_us_median: 200, longest_gap_ms: 20 });
         assert_eq!(s.lost(), 1);
+        let all_lost = [echo(0, None), echo(10, None), echo(50, None)];
+        assert_eq!(Summary::of(&all_lost).longest_gap_ms, 50);
         assert_eq!(Summary::of(&[]), Summary::default());
     }
 }

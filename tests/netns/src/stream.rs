@@ -23,6 +23,8 @@ pub struct Stream {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    /// The sender is through; a receiver that left before it would break the connection.
+    sent: AtomicBool,
     /// Bytes a second, 0 for as fast as it goes.
     rate: AtomicU64,
     received: AtomicU64,
@@ -69,7 +71,9 @@ impl Stream {
     pub fn finish(mut self) -> Result<u64> {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(sender) = self.sender.take() {
-            sender.join().map_err(|_| anyhow!("the sending thread panicked"))?.context("the TCP stream broke")?;
+            let sent = sender.join();
+            self.shared.sent.store(true, Ordering::Relaxed);
+            sent.map_err(|_| anyhow!("the sending thread panicked"))?.context("the TCP stream broke")?;
         }
         if let Some(receiver) = self.receiver.take() {
             receiver.join().map_err(|_| anyhow!("the receiving thread panicked"))??;
@@ -81,6 +85,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.sent.store(true, Ordering::Relaxed);
     }
 }
 
@@ -129,7 +134,7 @@ fn receive(mut input: TcpStream, shared: &Shared) -> Result<()> {
             Ok(n) => n,
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
                 // What is still on its way when the sender stops is not waited for.
-                if shared.stop.load(Ordering::Relaxed) {
+                if shared.sent.load(Ordering::Relaxed) {
                     return Ok(());
                 }
                 continue;

@@ -73,7 +73,7 @@ fn withstands(link: Link, mode: Mode, attack: impl Fn(&Line) -> Result<usize>) -
     let stats = line.r.stats()?;
     let dropped: u64 = stats.drops.kernel.values().chain(stats.drops.agent.values()).sum();
     ensure!(dropped > 1000, "hardly anything was counted as dropped: {stats:?}");
-    ensure!(stats.sessions == 2 && line.r.peers()?.len() == 2, "strangers became peers: {stats:?}");
+    ensure!(line.r.peers()?.len() == 2, "strangers became peers: {:?}", line.r.peers()?);
     Ok(())
 }
 

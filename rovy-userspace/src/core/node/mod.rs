@@ -140,13 +140,15 @@ impl Node {
         }
     }
 
-    /// Keeps a peer connected (`persistent`), or connects once. Endpoints replace those known before.
+    /// Keeps a peer connected (`persistent`), or connects once. Endpoints, if any, replace those known before.
     pub fn connect(&mut self, now: Now, id: PeerId, endpoints: Vec<Endpoint>, persistent: bool) {
         if id == self.id {
             return;
         }
         let peer = self.peer(id);
-        peer.dial = endpoints;
+        if !endpoints.is_empty() {
+            peer.dial = endpoints;
+        }
         peer.persistent |= persistent;
         if peer.attempt.is_none() && peer.current.is_none() {
             self.start_handshake(now, id);

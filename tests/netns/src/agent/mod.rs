@@ -142,6 +142,9 @@ impl Agent {
 
     fn signal(&mut self, signal: Signal) -> Result<ExitStatus> {
         let mut child = self.child.take().with_context(|| format!("{}'s agent is not running", self.name))?;
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
         kill_process(pid, signal)?;
         let start = Instant::now();

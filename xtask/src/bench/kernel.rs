@@ -1,0 +1,145 @@
+//! What a hop costs in the kernel, by test runs of `rovy-ebpf/src/bin/bench.rs`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::Array;
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader, Pod};
+use rovy_common::encap::{self, Macs};
+use rovy_common::hop::{self, Message};
+use rovy_common::label::Label;
+use rovy_common::maps::{Config, HopKeys, RxLink, Source, TxLink, kind, tx_flag};
+use rovy_common::wire::ETHERTYPE;
+use serde::Serialize;
+use zerocopy::{IntoBytes, transmute};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../rovy-ebpf/prebuilt/bench.bpf.o");
+
+/// Runs of a program in one round.
+const REPEAT: u32 = 200_000;
+/// Position of the link in `RX`; what the programs put back is there.
+const POSITION: u32 = 1;
+const SLOT: u32 = 2;
+const XDP_REDIRECT: u32 = 4;
+
+/// Nanoseconds a packet, medians over the rounds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Nanoseconds {
+    /// A program that does nothing.
+    pub(crate) empty: u64,
+    /// Puts the packet and the replay window back, nothing else: the part of `hop` that is the measurement's own.
+    pub(crate) restore: u64,
+    /// The label switch alone.
+    pub(crate) label: u64,
+    /// The whole hop, the restoring included.
+    pub(crate) hop: u64,
+}
+
+const PROGRAMS: [&str; 4] = ["empty", "restore", "label", "hop"];
+
+/// Measures `rounds` rounds, in each of which every program runs.
+///
+/// # Errors
+/// When the programs cannot be loaded (not root, no BPF), or do not do what they should.
+pub(crate) fn measure(rounds: usize) -> Result<Nanoseconds> {
+    ensure!(rounds > 0, "nothing to measure in 0 rounds");
+    let (mut ebpf, frame, plain) = prepare()?;
+    let mut times = [const { Vec::new() }; PROGRAMS.len()];
+    for _ in 0..rounds {
+        for (name, times) in PROGRAMS.iter().zip(&mut times) {
+            let input = if *name == "label" { &plain } else { &frame };
+            let (verdict, time) = run(&mut ebpf, name, input, REPEAT)?;
+            let expected = match *name {
+                "hop" => XDP_REDIRECT,
+                "label" => SLOT,
+                _ => 2,
+            };
+            ensure!(verdict == expected, "the program {name} returned {verdict} instead of {expected}");
+            times.push(time.as_nanos() as u64);
+        }
+    }
+    let median = |times: &mut Vec<u64>| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let [empty, restore, label, hop] = times.each_mut().map(median);
+    Ok(Nanoseconds { empty, restore, label, hop })
+}
+
+fn run(ebpf: &mut Ebpf, name: &str, frame: &[u8], repeat: u32) -> Result<(u32, Duration)> {
+    let program: &mut Xdp = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+    let mut out = [0; 2048];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(frame);
+    options.data_out = Some(&mut out);
+    options.repeat = repeat;
+    let result = program.test_run(options).with_context(|| format!("cannot run the program {name}"))?;
+    Ok((result.return_value, result.duration))
+}
+
+/// The object with one link from Ethernet and one to it, a frame that crosses, and one whose label is not masked.
+fn prepare() -> Result<(Ebpf, Vec<u8>, Vec<u8>)> {
+    let mask = POSITION;
+    let mut ebpf = EbpfLoader::new()
+        .override_global("RX_MASK", &mask, true)
+        .override_global("AYA_LOG_LEVEL", &0_u8, true)
+        .map_max_entries("RX", mask + 1)
+        .map_max_entries("REPLAY", mask + 1)
+        .load(OBJECT)
+        .context("cannot load the benchmark's programs: run as root, on a kernel with BPF")?;
+    for name in PROGRAMS {
+        let program: &mut Xdp = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+        program.load().with_context(|| format!("cannot load the program {name}"))?;
+    }
+    let keys = |n| HopKeys { tag: [n, n + 1], mask: [n + 2, n + 3] };
+    let macs = |n| Macs { dst: [2, 0, 0, 0, 0, n], src: [2, 0, 0, 0, 0, n + 1] };
+    let index = 0x1234_0000 | POSITION;
+    let mut frame = encap::ethernet(macs(1), ETHERTYPE)[..encap::ETH].to_vec();
+    let word = |i: usize| u32::from_ne_bytes([frame[i], frame[i + 1], frame[i + 2], frame[i + 3]]);
+    let source = Source { macs: [word(0), word(4), word(8)], kind: kind::ETHERNET, ifindex: 1, ..Source::default() };
+    let rx = RxLink { expires_ns: u64::MAX, neighbour: 1, keys: keys(10), source, index, slot: 1, flags: 0 };
+    let tx = TxLink {
+        expires_ns: u64::MAX,
+        neighbour: 2,
+        keys: keys(20),
+        index: 9,
+        counter: 2 * SLOT,
+        mtu: 1500,
+        flags: tx_flag::REDIRECT,
+        kind: kind::ETHERNET,
+        slot: SLOT,
+        header: encap::ethernet(macs(3), ETHERTYPE),
+        ..TxLink::default()
+    };
+    let config = Config { ethertype_be: u32::from(ETHERTYPE.to_be()), slot_width: 1 };
+
+    let inner = [4 | 1 << 8, 7];
+    let length = Message::<2>::HEAD + 16;
+    let label = Label::<2>::from_route(&[SLOT as u8]).context("the route fits")?;
+    let m = hop::seal(&rx.keys, index, 0, 6 | 1 << 8 | (length as u64) << 16, &label, inner);
+    frame.resize(encap::ETH + Message::<2>::HEAD, 0);
+    m.write(&mut frame[encap::ETH..]).context("the head fits")?;
+    let mut template = [0; encap::ETH + Message::<2>::HEAD];
+    template.copy_from_slice(&frame);
+    frame.extend(inner.as_bytes());
+    let mut plain = frame.clone();
+    label.write(&mut plain[encap::ETH + 24..encap::ETH + 40]);
+
+    let config: [u8; size_of::<Config>()] = transmute!(config);
+    let rx: [u8; size_of::<RxLink>()] = transmute!(rx);
+    let tx: [u8; size_of::<TxLink>()] = transmute!(tx);
+    set(&mut ebpf, "CONFIG", 0, config)?;
+    set(&mut ebpf, "RX", POSITION, rx)?;
+    set(&mut ebpf, "TX", 2 * SLOT, tx)?;
+    set(&mut ebpf, "SLOTS", SLOT, 2 * SLOT + 1)?;
+    set(&mut ebpf, "TEMPLATE", 0, template)?;
+    let mut ports: aya::maps::DevMap<_> = ebpf.map_mut("PORTS").context("no map PORTS")?.try_into()?;
+    ports.set(0, 1, None, 0).context("loopback cannot be a redirect target")?;
+    Ok((ebpf, frame, plain))
+}
+
+fn set<V: Pod>(ebpf: &mut Ebpf, name: &str, at: u32, value: V) -> Result<()> {
+    let mut map: Array<_, V> = ebpf.map_mut(name).with_context(|| format!("no map {name}"))?.try_into()?;
+    map.set(at, value, 0).with_context(|| format!("cannot write the map {name}"))
+}
