@@ -64,6 +64,7 @@ impl Control {
             Command::ListenerList => Ok(Reply::Listeners(views::listeners(self))),
             Command::ListenerStart { address, persist } => {
                 self.listen(&address).await?;
+                self.redial().await;
                 self.persist(persist, || config::persist::add_listener(&self.config_path, &address))?;
                 Ok(Reply::Listener(views::listener(self, &address)?))
             }
@@ -110,7 +111,8 @@ impl Control {
         })
     }
 
-    /// Starts a listener.
+    /// Starts a listener. Peers are not dialled: a hello must not leave by the first of several listeners because the
+    /// right one is not there yet.
     pub(super) async fn listen(&self, address: &Multiaddr) -> Result<(), Failure> {
         config::listenable(address).map_err(|why| Failure::new(FailureKind::Usage, why))?;
         if self.engine.borrow().listeners.find(address).is_some_and(|l| l.socket.is_some()) {
@@ -144,7 +146,6 @@ impl Control {
             }
             e.touch();
         }
-        self.redial().await;
         Ok(())
     }
 

@@ -89,6 +89,7 @@ pub(super) async fn probe(control: Rc<Control>) {
         for address in down {
             if control.listen(&address).await.is_ok() {
                 tracing::info!(%address, "the listener is back");
+                control.redial().await;
             }
         }
         if ticks % REDIAL == 0 {

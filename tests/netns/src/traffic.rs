@@ -7,6 +7,8 @@ use aya::maps::{Array, DevMap, PerCpuArray};
 use aya::programs::xdp::XdpMode;
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use std::time::{Duration, Instant};
 
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../rovy-ebpf/prebuilt/traffic.bpf.o"));
@@ -62,6 +64,14 @@ impl Traffic {
         Ok(program)
     }
 
+    /// Takes a program off all devices.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn detach(&mut self, program: &str) -> Result<()> {
+        self.program(program)?.unload().with_context(|| format!("cannot unload {program}"))
+    }
+
     /// Attaches `redirect`, `sink` or `pass` to a device, in the driver.
     ///
     /// # Errors
@@ -83,23 +93,32 @@ impl Traffic {
         ns.enter(|| map.set(0, index, None, 0))?.with_context(|| format!("cannot redirect to {interface}"))
     }
 
-    /// Sends one frame of `length` bytes for each stamp, from the first on, as fast as it goes.
+    /// Sends one frame for each of the first `count` stamps, as fast as one CPU can: `frame` with the template and the
+    /// stamp written over its beginning. Returns how long it took.
     ///
     /// # Errors
     /// When the kernel refuses the run.
-    pub fn generate(&mut self, ns: &Namespace, length: usize, count: u32) -> Result<()> {
+    pub fn generate(&mut self, ns: &Namespace, frame: &[u8], count: u32, cpu: Option<usize>) -> Result<Duration> {
         let mut next: Array<_, u32> = self.0.map_mut("NEXT").context("no NEXT")?.try_into()?;
         next.set(0, 0, 0)?;
-        let frame = vec![0; length];
         let program = self.program("generate")?;
         let options = TestRunOptions {
-            data_in: Some(&frame),
+            data_in: Some(frame),
             repeat: count,
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::new()
         };
-        ns.enter(|| program.test_run(options))?.context("cannot run the generator")?;
-        Ok(())
+        let run = ns.enter(|| {
+            if let Some(cpu) = cpu {
+                let mut set = CpuSet::new();
+                set.set(cpu);
+                sched_setaffinity(None, &set)?;
+            }
+            let start = Instant::now();
+            program.test_run(options)?;
+            anyhow::Ok(start.elapsed())
+        });
+        run?.context("cannot run the generator")
     }
 
     /// Frames the sink has counted on all CPUs.

@@ -1,9 +1,11 @@
 //! Benchmarks.
 
+mod forward;
 mod kernel;
 
 use anyhow::Result;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// The arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -32,6 +34,7 @@ struct Switch {
 #[derive(Serialize)]
 struct Report {
     ns: kernel::Nanoseconds,
+    sizes: BTreeMap<usize, forward::Size>,
 }
 
 /// Runs a benchmark.
@@ -46,9 +49,11 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 fn switch(args: &Switch) -> Result<()> {
+    eprintln!("bench: a packet in the kernel");
     let ns = kernel::measure(args.rounds)?;
+    let sizes = forward::measure(args.rounds, |what| eprintln!("bench: {what}"))?;
     if args.json {
-        println!("{}", serde_json::to_string(&Report { ns })?);
+        println!("{}", serde_json::to_string(&Report { ns, sizes })?);
         return Ok(());
     }
     println!("ns a packet, median of {} rounds of test runs", args.rounds);
@@ -56,5 +61,19 @@ fn switch(args: &Switch) -> Result<()> {
     println!("  packet restored only    {:>5}", ns.restore);
     println!("  label switch alone      {:>5}", ns.label);
     println!("  full hop                {:>5}   (+{} over empty)", ns.hop, ns.hop.saturating_sub(ns.empty));
+    println!();
+    println!("packets a second over veth, median of {} rounds", args.rounds);
+    println!("  bytes   full hop  with checksum  bare redirect  kernel IPv6   hop/redirect  hop/kernel");
+    for (bytes, s) in &sizes {
+        println!(
+            "  {bytes:>5} {:>10} {:>14} {:>14} {:>12} {:>14.2} {:>11.2}",
+            s.hop_pps,
+            s.hop_checksum_pps,
+            s.redirect_pps,
+            s.kernel_ipv6_pps,
+            s.hop_over_redirect,
+            s.hop_over_kernel_ipv6
+        );
+    }
     Ok(())
 }

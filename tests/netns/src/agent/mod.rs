@@ -93,7 +93,7 @@ impl Agent {
         let mut command = Command::new("setpriv");
         // The agent goes with the thread that started it, even when that is killed.
         command.args(["--pdeathsig", "KILL", "nsenter"]).arg(format!("--net={}", self.namespace.display()));
-        command.arg("--").arg(&self.binary).args(["start", "--log", "debug", "-D"]).arg(self.dir());
+        command.arg("--").arg(&self.binary).args(["start", "--log", "info,rovy_userspace=debug", "-D"]).arg(self.dir());
         command.env("RUST_BACKTRACE", "1").process_group(0);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().with_context(|| format!("cannot run {}", command::line(&command)))?);
