@@ -1,7 +1,8 @@
 //! The whole hop: authenticate, check replay, unmask, switch, mask, tag. One function for the XDP
 //! programs, the userspace switch and the tests; what differs is where the tables live.
 //!
-//! Order on receipt: index, expiry, tag, replay, unmask, switch. Order on sending: expiry, mask, tag.
+//! Nothing is decided by a message that is not authentic, and none counts twice: index, expiry, tag, then replay before any
+//! other reason, unmask, switch, new counter, mask, tag.
 
 use crate::label::{Label, Next, Width};
 use crate::maps::{HopKeys, RxLink, TxLink, rx_flag, tx_flag};
@@ -132,25 +133,6 @@ pub fn tag<const W: usize>(key: &Key, m: &Message<W>) -> u64 {
     s.finish64()
 }
 
-/// Receiving half: expiry, tag, replay, unmask.
-///
-/// # Errors
-/// `Expired`, `BadTag`, `Replay`, `Limit` or `UnknownIndex`.
-#[inline(always)]
-pub fn open<T: Tables, const W: usize>(tables: &T, rx: &RxLink, m: &Message<W>) -> Result<Label<W>, DropReason> {
-    if tables.now_ns() >= rx.expires_ns {
-        return Err(DropReason::Expired);
-    }
-    if tag(&rx.keys.tag, m) != m.tag {
-        return Err(DropReason::BadTag);
-    }
-    let Some(window) = tables.window(m.index()) else {
-        return Err(DropReason::UnknownIndex);
-    };
-    replay::accept(window, m.head[1])?;
-    Ok(Label(xor(m.label, &mask(&rx.keys.mask, m.head[1]))))
-}
-
 /// Sending half: index, counter, mask, tag. `head0` gives type, flags and length.
 #[inline(always)]
 #[must_use]
@@ -207,16 +189,56 @@ fn step<'t, T: Tables, const W: usize>(
     rx: &RxLink,
     m: &Message<W>,
 ) -> Result<Verdict<&'t TxLink, W>, DropReason> {
-    let label = open(tables, rx, m)?;
-    if matches!(place, Place::Kernel { moved: true }) {
-        return Ok(Verdict::Up(UpReason::Moved));
+    if tables.now_ns() >= rx.expires_ns {
+        return Err(DropReason::Expired);
     }
-    let travels = MessageType::from_byte(m.inner[0] as u8).is_some_and(MessageType::travels);
-    if !travels {
+    if tag(&rx.keys.tag, m) != m.tag {
+        return Err(DropReason::BadTag);
+    }
+    let window = tables.window(m.index()).ok_or(DropReason::UnknownIndex)?;
+    let label = Label(xor(m.label, &mask(&rx.keys.mask, m.head[1])));
+    let decided = decide(tables, width, place, rx, m, &label);
+    // Kernel and agent share the window. Whoever ends the way of a message marks it: what goes up is only checked here
+    // and marked by the agent, so that it counts once whichever way it came.
+    if matches!(place, Place::Kernel { .. }) && matches!(decided, Ok(Decided::Here | Decided::Up(_))) {
+        replay::check(window, m.head[1])?;
+    } else {
+        replay::accept(window, m.head[1])?;
+    }
+    let tx = match decided? {
+        Decided::Here => return Ok(Verdict::Here(label)),
+        Decided::Up(reason) => return Ok(Verdict::Up(reason)),
+        Decided::Send(tx) => tx,
+    };
+    let counter = tables.draw(tx.counter).ok_or(DropReason::EgressDown)?;
+    let label = label.advance(width, rx.slot);
+    Ok(Verdict::Forward(tx, seal(&tx.keys, tx.index, counter, m.head[0], &label, m.inner)))
+}
+
+/// What an authentic message is to become.
+enum Decided<'t> {
+    Here,
+    Up(UpReason),
+    Send(&'t TxLink),
+}
+
+#[inline(always)]
+fn decide<'t, T: Tables, const W: usize>(
+    tables: &'t T,
+    width: Width,
+    place: Place,
+    rx: &RxLink,
+    m: &Message<W>,
+    label: &Label<W>,
+) -> Result<Decided<'t>, DropReason> {
+    if matches!(place, Place::Kernel { moved: true }) {
+        return Ok(Decided::Up(UpReason::Moved));
+    }
+    if !MessageType::from_byte(m.inner[0] as u8).is_some_and(MessageType::travels) {
         return Err(DropReason::Malformed);
     }
     let slot = match label.next(width)? {
-        Next::Here => return Ok(Verdict::Here(label)),
+        Next::Here => return Ok(Decided::Here),
         Next::Slot(slot) => slot,
     };
     if rx.flags & rx_flag::NO_TRANSIT != 0 {
@@ -233,11 +255,9 @@ fn step<'t, T: Tables, const W: usize>(
         return Err(DropReason::TooBig);
     }
     if matches!(place, Place::Kernel { .. }) && tx.flags & tx_flag::REDIRECT == 0 {
-        return Ok(Verdict::Up(UpReason::EgressUnsupported));
+        return Ok(Decided::Up(UpReason::EgressUnsupported));
     }
-    let counter = tables.draw(tx.counter).ok_or(DropReason::EgressDown)?;
-    let label = label.advance(width, rx.slot);
-    Ok(Verdict::Forward(tx, seal(&tx.keys, tx.index, counter, m.head[0], &label, m.inner)))
+    Ok(Decided::Send(tx))
 }
 
 #[cfg(test)]

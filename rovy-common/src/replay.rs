@@ -29,6 +29,46 @@ pub trait Words {
     fn exchange(&self, i: usize, old: u64, new: u64) -> bool;
 }
 
+/// Where a counter stands: its word, and that word's epoch and the counter's bit in it.
+struct Place {
+    word: usize,
+    epoch: u64,
+    bit: u64,
+}
+
+impl Place {
+    #[inline(always)]
+    fn of(counter: u64) -> Result<Self, DropReason> {
+        if counter >= COUNTER_LIMIT {
+            return Err(DropReason::Limit);
+        }
+        let block = counter / 32;
+        let (word, epoch) = ((block % WORDS as u64) as usize, block / WORDS as u64);
+        Ok(Self { word, epoch, bit: 1 << (counter % 32) })
+    }
+
+    /// The word with the counter in it, given the word as it stands.
+    #[inline(always)]
+    fn mark(&self, old: u64) -> Result<u64, DropReason> {
+        let old_epoch = old >> 32;
+        let bits = if self.epoch == old_epoch { old & 0xffff_ffff } else { 0 };
+        if self.epoch < old_epoch || bits & self.bit != 0 {
+            return Err(DropReason::Replay);
+        }
+        Ok(self.epoch << 32 | bits | self.bit)
+    }
+}
+
+/// Whether `counter` would be accepted now; it is not marked.
+///
+/// # Errors
+/// As [`accept`].
+#[inline(always)]
+pub fn check<T: Words>(words: &T, counter: u64) -> Result<(), DropReason> {
+    let place = Place::of(counter)?;
+    place.mark(words.load(place.word)).map(|_| ())
+}
+
 /// Accepts `counter` once.
 ///
 /// # Errors
@@ -36,22 +76,12 @@ pub trait Words {
 /// [`DropReason::Limit`] beyond [`COUNTER_LIMIT`].
 #[inline(always)]
 pub fn accept<T: Words>(words: &T, counter: u64) -> Result<(), DropReason> {
-    if counter >= COUNTER_LIMIT {
-        return Err(DropReason::Limit);
-    }
-    let block = counter / 32;
-    let i = (block % WORDS as u64) as usize;
-    let epoch = block / WORDS as u64;
-    let bit = 1 << (counter % 32);
+    let place = Place::of(counter)?;
     let mut tries = 0;
     while tries < TRIES {
-        let old = words.load(i);
-        let (old_epoch, old_bits) = (old >> 32, old & 0xffff_ffff);
-        let bits = if epoch == old_epoch { old_bits } else { 0 };
-        if epoch < old_epoch || bits & bit != 0 {
-            return Err(DropReason::Replay);
-        }
-        if words.exchange(i, old, epoch << 32 | bits | bit) {
+        let old = words.load(place.word);
+        let new = place.mark(old)?;
+        if words.exchange(place.word, old, new) {
             return Ok(());
         }
         tries += 1;
@@ -69,20 +99,6 @@ impl Window {
     #[must_use]
     pub const fn new() -> Self {
         Self([const { core::sync::atomic::AtomicU64::new(0) }; WORDS])
-    }
-
-    /// Takes over what another window of the same session has seen: of each word the newer epoch, of equal epochs both bits.
-    /// `words` is the kernel's window as it stands in the map.
-    pub fn merge(&self, words: &[u64; WORDS]) {
-        for (mine, theirs) in self.0.iter().zip(words) {
-            let old = mine.load(core::sync::atomic::Ordering::Relaxed);
-            let new = match (old >> 32).cmp(&(theirs >> 32)) {
-                core::cmp::Ordering::Less => *theirs,
-                core::cmp::Ordering::Equal => old | theirs,
-                core::cmp::Ordering::Greater => old,
-            };
-            mine.store(new, core::sync::atomic::Ordering::Relaxed);
-        }
     }
 }
 

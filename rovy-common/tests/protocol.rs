@@ -1,4 +1,5 @@
 //! The tables of `docs/protocol.md` against the types.
+#![allow(clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;

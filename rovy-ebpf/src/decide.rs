@@ -1,6 +1,6 @@
 //! Whose frame it is, and what becomes of it.
 
-use crate::forward::{self, Unsent};
+use crate::forward;
 use crate::maps::{self, Maps};
 use crate::packet::Packet;
 use crate::parse::{self, Frame};
@@ -37,8 +37,7 @@ pub fn run(packet: &mut Packet) -> u32 {
                 forward::account(rx, tx, u64::from(m.length()));
                 tally::forwarded()
             }
-            Err(Unsent::Up(reason)) => tally::up(reason),
-            Err(Unsent::Drop(reason)) => tally::drop(packet, reason, m.index()),
+            Err(reason) => tally::drop(packet, reason, m.index()),
         },
     }
 }

@@ -4,41 +4,33 @@ use crate::packet::{Packet, word16, word32, word64};
 use crate::{checksum, maps};
 use rovy_common::hop::Message;
 use rovy_common::maps::{RxLink, TxLink, kind, tx_flag};
-use rovy_common::{DropReason, UpReason, encap};
+use rovy_common::{DropReason, encap};
 
 /// Bytes of a transit message in front of the inner message.
 const TRANSIT: usize = 40;
 
-/// Why a frame was not sent. Where it goes up its message is as it came.
-pub enum Unsent {
-    /// The agent sends it instead.
-    Up(UpReason),
-    /// There is no way to send it.
-    Drop(DropReason),
-}
-
 /// Rewrites the frame, whose message stands behind `header` bytes, and aims it at the link's device.
 ///
 /// # Errors
-/// Why it may not leave.
+/// Why it is lost: its counter is used up on both links, so nobody else can send it any more.
 #[inline(always)]
-pub fn send(packet: &mut Packet, header: usize, tx: &TxLink, m: &Message<2>) -> Result<(), Unsent> {
+pub fn send(packet: &mut Packet, header: usize, tx: &TxLink, m: &Message<2>) -> Result<(), DropReason> {
     if !maps::aim(tx.port) {
-        return Err(Unsent::Drop(DropReason::EgressDown));
+        return Err(DropReason::EgressDown);
     }
     let padding = packet.len().wrapping_sub(header + m.length() as usize);
     if padding != 0 {
         // What follows in further fragments would be cut first.
         if packet.whole_len() != packet.len() {
-            return Err(Unsent::Up(UpReason::Oversized));
+            return Err(DropReason::TooBig);
         }
         if !packet.cut_tail(padding as u32) {
-            return Err(Unsent::Up(UpReason::EgressUnsupported));
+            return Err(DropReason::EgressUnsupported);
         }
     }
     let delta = header as i32 - encap::header_len(tx.kind) as i32;
     if delta != 0 && !packet.cut_head(delta) {
-        return Err(Unsent::Up(UpReason::EgressUnsupported));
+        return Err(DropReason::EgressUnsupported);
     }
     let written = match tx.kind {
         kind::ETHERNET => ethernet(packet, tx, m),
@@ -46,7 +38,7 @@ pub fn send(packet: &mut Packet, header: usize, tx: &TxLink, m: &Message<2>) -> 
         kind::UDP6 => udp6(packet, tx, m),
         _ => None,
     };
-    written.ok_or(Unsent::Drop(DropReason::EgressUnsupported))
+    written.ok_or(DropReason::EgressUnsupported)
 }
 
 /// Counts a message of `bytes` that was switched from one link to another.

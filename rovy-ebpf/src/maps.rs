@@ -20,8 +20,9 @@ static RX_MASK: Global<u32> = Global::new(0);
 static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 #[map]
 static RX: Array<RxLink> = Array::with_max_entries(1, 0);
+/// The agent marks in the same words what goes up to it.
 #[map]
-static REPLAY: Array<Window> = Array::with_max_entries(1, 0);
+static REPLAY: Array<Window> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// By slot: position in `TX` and one, 0 for an unknown slot.
 #[map]
 static SLOTS: Array<u32> = Array::with_max_entries(256, 0);

@@ -12,7 +12,7 @@ use rovy_userspace::netlink::features::{self, XDP_ACT_BASIC, XDP_ACT_NDO_XMIT};
 use rovy_userspace::netlink::interfaces::XdpAttached;
 use rovy_userspace::netlink::watch::watch;
 use rovy_userspace::netlink::{Change, ListenerProblem, Netlink, ResolveError, Transmit, check_ethernet_listener};
-use support::{Netns, rooted, soon, until};
+use support::{Netns, rooted, skip, soon, until};
 use tokio::sync::mpsc::Receiver;
 
 fn pair() -> (Netns, Netns) {
@@ -219,7 +219,10 @@ fn veth_transmits_redirected_frames_while_its_peer_can_take_them() {
         let va = a.ifindex("va");
         b.enter();
         let Some(bits) = netlink.xdp_features(va).unwrap() else {
-            println!("SKIP part: this kernel has no netdev family");
+            skip::skip(
+                "veth_transmits_redirected_frames_while_its_peer_can_take_them",
+                "this kernel has no netdev family",
+            );
             assert_eq!(netlink.can_transmit_redirected(va), Transmit::Unknown);
             return;
         };
@@ -238,7 +241,7 @@ fn veth_transmits_redirected_frames_while_its_peer_can_take_them() {
             b.exec("ethtool -K vb gro on");
             assert_eq!(netlink.can_transmit_redirected(va), Transmit::Yes);
         } else {
-            println!("SKIP part: no ethtool to switch GRO on");
+            skip::skip("veth_transmits_redirected_frames_while_its_peer_can_take_them", "no ethtool to switch GRO on");
         }
         a.enter();
         assert_eq!(features::xdp_features(va).unwrap(), netlink.xdp_features(va).unwrap());

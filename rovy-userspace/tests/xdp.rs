@@ -6,7 +6,7 @@ mod support;
 use std::path::PathBuf;
 
 use rovy_common::label::Width;
-use rovy_common::maps::{LAYOUT, RxLink, TxLink};
+use rovy_common::maps::{LAYOUT, LocalKey, RxLink, TxLink, kind};
 use rovy_userspace::dataplane::xdp::{Mode, Params, Wish, Xdp, XdpError};
 use support::{Netns, rooted};
 
@@ -149,6 +149,29 @@ fn a_dropped_agent_leaves_everything_running_and_the_next_adopts_it() {
 }
 
 #[test]
+fn an_agent_of_another_version_is_replaced() {
+    rooted("an_agent_of_another_version_is_replaced", || async {
+        let (_here, _there, v0) = veth("version");
+        let pins = Pins::new("version");
+        let old = Params { pin_dir: pins.0.join("v0"), ..pins.params() };
+        let (mut xdp, _) = Xdp::open(&old).expect("open");
+        xdp.attach(v0, "v0", Wish::Auto).expect("attach");
+        let tx = TxLink { slot: 1, ..TxLink::default() };
+        xdp.set_tx(1, &tx).expect("set");
+        drop(xdp);
+        let (mut xdp, adopted) = Xdp::open(&pins.params()).expect("the new version");
+        assert!(adopted.links.is_empty(), "maps of another version are not read");
+        assert_eq!(adopted.attached.len(), 1);
+        assert_eq!(pins.links(), [format!("link-{v0}-native")]);
+        assert!(!old.pin_dir.exists());
+        xdp.detach(v0).expect("the link has moved with its pin");
+        xdp.attach(v0, "v0", Wish::Native).expect("free again");
+        xdp.unpin_all().expect("unpin");
+        assert!(!pins.0.exists());
+    });
+}
+
+#[test]
 fn links_come_and_go() {
     rooted("links_come_and_go", || async {
         let pins = Pins::new("links");
@@ -193,5 +216,64 @@ fn sizes_no_map_can_have_are_refused() {
         let Err(error) = Xdp::open(&elsewhere) else { panic!("not a bpffs") };
         assert!(error.to_string().contains("rovy-no-bpffs"), "{error}");
         let _ = std::fs::remove_dir(&elsewhere.pin_dir);
+    });
+}
+
+#[test]
+fn jumbo_traffic_of_others_passes() {
+    rooted("jumbo_traffic_of_others_passes", || async {
+        let (here, there, v0) = veth("jumbo");
+        here.ip("link set v0 mtu 9000");
+        there.ip("link set v1 mtu 9000");
+        let pins = Pins::new("jumbo");
+        let mut xdp = pins.open();
+        let attached = xdp.attach(v0, "v0", Wish::Native).expect("a program that takes fragments attaches at any MTU");
+        assert_eq!(attached.mode, Mode::Native);
+        there.exec("ping -q -c 3 -i 0.01 -W 5 -M do -s 8900 10.0.0.1");
+        there.exec("ping -q -c 3 -i 0.01 -W 5 -M do -s 8900 fd01::1");
+        assert_eq!(xdp.counts().expect("counts"), [0; 64], "what is not rovy's is not counted");
+        xdp.unpin_all().expect("unpin");
+    });
+}
+
+/// What is logged, as text.
+#[derive(Clone, Default)]
+struct Written(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn drops_are_logged_when_asked_for() {
+    rooted("drops_are_logged_when_asked_for", || async {
+        let pins = Pins::new("log");
+        let log = Written::default();
+        for (level, expected) in [(0, false), (4, true)] {
+            let (mut xdp, _) = Xdp::open(&Params { log_level: level, ..pins.params() }).expect("open");
+            let mut addr = [0; 16];
+            addr[..6].copy_from_slice(&[2; 6]);
+            xdp.add_local(LocalKey { addr, port_or_ifindex: 1, kind: kind::ETHERNET }).expect("local");
+            let mut frame = [&[2; 12][..], &0x88b5_u16.to_be_bytes(), &[6, 1, 56, 0]].concat();
+            frame.extend(0xdead_beef_u32.to_le_bytes());
+            frame.resize(14 + 56, 0);
+            assert_eq!(xdp.test_run(&frame, &mut Vec::new()).expect("run"), 1, "dropped");
+            log.0.lock().unwrap().clear();
+            let to = log.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::DEBUG)
+                .with_writer(move || to.clone())
+                .finish();
+            tracing::subscriber::with_default(subscriber, || xdp.flush_log());
+            let text = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+            assert_eq!(text.contains("deadbeef"), expected, "level {level}: {text}");
+            xdp.unpin_all().expect("unpin");
+        }
     });
 }

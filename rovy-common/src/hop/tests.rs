@@ -21,14 +21,8 @@ fn node(slots: &[u16]) -> Node {
     for s in slots {
         let neighbour = neighbour_id(&[*s as u8; 32]);
         let index = 100 + u32::from(*s);
-        let rx = RxLink {
-            expires_ns: 1_000,
-            neighbour,
-            keys: keys(u64::from(*s)),
-            index,
-            slot: *s,
-            ..RxLink::default()
-        };
+        let rx =
+            RxLink { expires_ns: 1_000, neighbour, keys: keys(u64::from(*s)), index, slot: *s, ..RxLink::default() };
         n.rx.insert(index, (rx, Box::new(Window::new())));
         let tx = TxLink {
             expires_ns: 1_000,

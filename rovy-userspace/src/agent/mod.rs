@@ -16,7 +16,6 @@ pub use options::Options;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -28,7 +27,7 @@ use crate::api::Server;
 use crate::config::{Config, PeerTransit, Transit, XdpMode};
 use crate::core::{Node, NodeConfig};
 use crate::dataplane::xdp::Params;
-use crate::dataplane::{Counters, Tables, endpoint_of};
+use crate::dataplane::{Tables, endpoint_of};
 use crate::identity::{PeerId, SecretKey};
 use crate::netlink::Netlink;
 use crate::transport::Endpoint;
@@ -123,7 +122,6 @@ fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<(En
     if let Some(why) = kernel.why() {
         tracing::info!(why, "no XDP: the agent switches transit itself");
     }
-    let counters = kernel.xdp_ref().map(|x| x.counters() as Arc<dyn Counters>);
     let mut neighbours = Vec::new();
     for (slot, link) in &adopted.links {
         let Ok(peer) = PeerId::new(link.public_key) else { continue };
@@ -142,7 +140,7 @@ fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<(En
     if !adopted.links.is_empty() {
         tracing::info!(links = adopted.links.len(), "took over the links of a former agent");
     }
-    let tables = Tables::new(config.node.slot_width.into(), counters);
+    let tables = Tables::new(config.node.slot_width.into(), kernel.xdp_ref());
     let engine = Engine::new(node, tables, kernel, listeners::Listeners::default(), tun::Host::default());
     Ok((engine, neighbours))
 }

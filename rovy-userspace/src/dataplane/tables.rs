@@ -14,6 +14,7 @@ use rovy_common::replay::{Window, Words};
 use rovy_common::wire::{FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
 
+use super::xdp::{Windows, Xdp};
 use super::{Dataplane, Seen};
 use crate::core::Hops;
 use crate::transport::Endpoint;
@@ -49,9 +50,33 @@ impl Counters for Own {
     }
 }
 
+/// Where a link's counters are marked: in the kernel's window where there is one, so that a message counts once whichever
+/// way it comes.
+pub enum Marks {
+    /// A window of our own.
+    Own(Box<Window>),
+    /// The kernel's, at this receiver index.
+    Kernel(Arc<Windows>, u32),
+}
+
+impl Words for Marks {
+    fn load(&self, i: usize) -> u64 {
+        match self {
+            Self::Own(window) => window.load(i),
+            Self::Kernel(windows, index) => windows.load(*index, i),
+        }
+    }
+    fn exchange(&self, i: usize, old: u64, new: u64) -> bool {
+        match self {
+            Self::Own(window) => window.exchange(i, old, new),
+            Self::Kernel(windows, index) => windows.exchange(*index, i, old, new),
+        }
+    }
+}
+
 struct Receiving {
     link: RxLink,
-    window: Box<Window>,
+    marks: Marks,
     endpoint: Endpoint,
 }
 
@@ -62,6 +87,7 @@ pub struct Tables {
     tx: BTreeMap<u16, (TxLink, Endpoint)>,
     stats: BTreeMap<u16, SlotStats>,
     counters: Arc<dyn Counters>,
+    windows: Option<Arc<Windows>>,
     counts: [u64; 64],
     now_ns: u64,
 }
@@ -83,16 +109,18 @@ pub enum Switched {
 }
 
 impl Tables {
-    /// Empty tables. `counters` are the kernel's where it takes part.
+    /// Empty tables that share counters and replay windows with the kernel, where it takes part.
     #[must_use]
-    pub fn new(width: Width, counters: Option<Arc<dyn Counters>>) -> Self {
+    pub fn new(width: Width, kernel: Option<&Xdp>) -> Self {
         let own = || Arc::new(Own((0..2 * width.slots()).map(|_| AtomicU64::new(0)).collect()));
+        let counters = kernel.map(|x| x.counters() as Arc<dyn Counters>);
         Self {
             width,
             rx: BTreeMap::new(),
             tx: BTreeMap::new(),
             stats: BTreeMap::new(),
             counters: counters.unwrap_or_else(|| own()),
+            windows: kernel.map(Xdp::windows),
             counts: [0; 64],
             now_ns: 0,
         }
@@ -129,13 +157,6 @@ impl Tables {
     /// Counts one event.
     pub fn count(&mut self, counter: Counter) {
         self.counts[counter.index() as usize] += 1;
-    }
-
-    /// Takes over what the kernel has seen of a receiver index: needed when its link leaves XDP.
-    pub fn merge(&self, index: u32, seen: &[u64; rovy_common::replay::WORDS]) {
-        if let Some(r) = self.rx.get(&index) {
-            r.window.merge(seen);
-        }
     }
 
     /// Switches a transit message in place. `now_ns` is the monotonic clock.
@@ -240,15 +261,15 @@ impl Tables {
 }
 
 impl hop::Tables for Tables {
-    type Window = Window;
+    type Window = Marks;
     fn now_ns(&self) -> u64 {
         self.now_ns
     }
     fn rx(&self, index: u32) -> Option<&RxLink> {
         self.rx.get(&index).map(|r| &r.link)
     }
-    fn window(&self, index: u32) -> Option<&Window> {
-        self.rx.get(&index).map(|r| &*r.window)
+    fn window(&self, index: u32) -> Option<&Marks> {
+        self.rx.get(&index).map(|r| &r.marks)
     }
     fn tx(&self, slot: u16) -> Option<&TxLink> {
         self.tx.get(&slot).map(|t| &t.0)
@@ -262,15 +283,18 @@ impl Dataplane for Tables {
     type Error = Infallible;
 
     fn set_receive(&mut self, rx: &RxLink, endpoint: Endpoint) -> Result<(), Infallible> {
-        let entry = self.rx.entry(rx.index);
-        let r = entry.or_insert_with(|| Receiving { link: *rx, window: Box::new(Window::new()), endpoint });
+        let marks = || match &self.windows {
+            Some(windows) => Marks::Kernel(windows.clone(), rx.index),
+            None => Marks::Own(Box::new(Window::new())),
+        };
+        let r = self.rx.entry(rx.index).or_insert_with(|| Receiving { link: *rx, marks: marks(), endpoint });
         (r.link, r.endpoint) = (*rx, endpoint);
         Ok(())
     }
 
     fn clear_receive(&mut self, index: u32) -> Result<Option<Seen>, Infallible> {
         let gone = self.rx.remove(&index);
-        Ok(gone.map(|r| Box::new(std::array::from_fn(|i| r.window.load(i)))))
+        Ok(gone.map(|r| Box::new(std::array::from_fn(|i| r.marks.load(i)))))
     }
 
     fn set_transmit(&mut self, tx: &TxLink, endpoint: Endpoint) -> Result<(), Infallible> {

@@ -8,6 +8,8 @@ mod cases;
 mod frames;
 mod model;
 mod random;
+#[path = "../support/skip.rs"]
+mod skip;
 
 use std::collections::BTreeMap;
 
@@ -169,17 +171,9 @@ fn is_local(model: &Model, key: LocalKey) -> bool {
     model.locals.contains(&key)
 }
 
-fn root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        println!("SKIP differential: needs root to load BPF programs");
-    }
-    root
-}
-
 #[test]
 fn bad_input_of_the_kernel() {
-    if !root() {
+    if !skip::root("bad_input_of_the_kernel") {
         return;
     }
     for (width, name) in [(Width::One, "cases-1"), (Width::Two, "cases-2")] {
@@ -191,7 +185,7 @@ fn bad_input_of_the_kernel() {
 
 #[test]
 fn random_and_adversarial_packets() {
-    if !root() {
+    if !skip::root("random_and_adversarial_packets") {
         return;
     }
     let seed = std::env::var("ROVY_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {

@@ -1,6 +1,8 @@
 //! Network namespaces for the tests of the crate that need root.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub(crate) mod skip;
+
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -81,8 +83,7 @@ fn run(program: &str, args: &[&str]) -> String {
 
 /// Runs a test in a thread of its own, because entering a namespace moves the thread. Needs root, skips aloud without.
 pub(crate) fn rooted<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F + Send + 'static) {
-    if !rustix::process::geteuid().is_root() {
-        println!("SKIP {name}: needs root");
+    if !skip::root(name) {
         return;
     }
     let body = move || {

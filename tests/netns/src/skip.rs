@@ -21,14 +21,19 @@ pub fn skip(test: &str, reason: &str) {
     }
 }
 
-/// Whether this process may do what root tests do. When not, says so with [`skip`].
+/// Whether this process may do what root tests do. When not, says so with [`skip`]. `ROVY_NO_ROOT` asks for the tests that need no
+/// privileges.
 #[must_use]
 pub fn root(test: &str) -> bool {
-    if !rustix::process::geteuid().is_root() {
-        skip(test, "needs root");
-        return false;
-    }
-    true
+    let reason = if std::env::var_os("ROVY_NO_ROOT").is_some() {
+        "needs root, and --no-root was asked for"
+    } else if rustix::process::geteuid().is_root() {
+        return true;
+    } else {
+        "needs root"
+    };
+    skip(test, reason);
+    false
 }
 
 /// Ends the test that calls it, with [`skip`], unless it runs as root. The test returns a `Result`.

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use wrapper::intercept;
@@ -51,7 +51,8 @@ pub(crate) enum Verdict {
     Fresh(PathBuf),
 }
 
-fn prebuilt() -> PathBuf {
+/// Where the committed objects are.
+pub(crate) fn prebuilt() -> PathBuf {
     sh::root().join("rovy-ebpf/prebuilt")
 }
 
@@ -60,9 +61,18 @@ pub(crate) fn object(dir: &Path) -> PathBuf {
     dir.join("rovy.bpf.o")
 }
 
-/// The committed object.
-pub(crate) fn committed() -> PathBuf {
-    object(&prebuilt())
+/// All objects in a directory.
+///
+/// # Errors
+///
+/// When there are none.
+pub(crate) fn objects(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let mut objects: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    objects.retain(|path| path.extension().is_some_and(|extension| extension == "o"));
+    objects.sort();
+    ensure!(!objects.is_empty(), "there are no BPF objects in {}: run `cargo xtask build-ebpf`", dir.display());
+    Ok(objects)
 }
 
 fn record() -> Result<Record> {

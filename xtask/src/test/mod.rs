@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use binaries::How;
+use binaries::{Binary, How};
 use report::{Counts, Report, Skip};
 
 use crate::{
@@ -48,11 +48,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             report.add(binary.run(&how)?);
         }
         if let Some(dir) = &fresh {
-            let how = How { filter: Some(DIFFERENTIAL.to_owned()), object: Some(ebpf::object(dir)), ..how };
             println!("==> the object of this machine's toolchain");
-            for binary in &binaries {
-                report.add(binary.run(&how)?);
-            }
+            with_object(&binaries, ebpf::object(dir), sudo, &mut report)?;
         }
     }
     if all {
@@ -61,8 +58,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         });
     }
     if kernels {
-        let object = fresh.map_or_else(ebpf::committed, |dir| ebpf::object(&dir));
-        if let Some(outcome) = report.check("the BPF programs under another kernel", || vm::test(&object)) {
+        let objects = fresh.unwrap_or_else(ebpf::prebuilt);
+        if let Some(outcome) = report.check("the BPF programs under another kernel", || vm::test(&objects)) {
             match outcome {
                 Ok(outcome) => report.add(Counts {
                     passed: outcome.passed.len() as u64,
@@ -80,8 +77,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if report.good() { Ok(()) } else { bail!("not everything passed") }
 }
 
-/// Part of the name of every test that compares the BPF object with the functions it is made of.
-const DIFFERENTIAL: &str = "differential";
+/// The test binary that holds the BPF object against the functions it is made of.
+const DIFFERENTIAL: &str = "rovy-userspace/differential";
+
+fn with_object(binaries: &[Binary], object: PathBuf, sudo: bool, report: &mut Report) -> Result<()> {
+    let how = How { sudo, object: Some(object), ..How::default() };
+    for binary in binaries.iter().filter(|binary| binary.name == DIFFERENTIAL) {
+        report.add(binary.run(&how)?);
+    }
+    Ok(())
+}
 
 /// Runs the tests of a BPF object that is not the committed one.
 ///
@@ -90,11 +95,8 @@ const DIFFERENTIAL: &str = "differential";
 /// When one of them fails, or cannot run.
 pub(crate) fn differential(object: &Path) -> Result<()> {
     let sudo = !sh::is_root() && sh::sudo_works();
-    let how = How { filter: Some(DIFFERENTIAL.to_owned()), sudo, object: Some(object.to_path_buf()), no_root: false };
     let mut report = Report::default();
-    for binary in &binaries::build()? {
-        report.add(binary.run(&how)?);
-    }
+    with_object(&binaries::build()?, object.to_path_buf(), sudo, &mut report)?;
     println!("{report}");
     if report.good() { Ok(()) } else { bail!("the fresh build of the BPF object does not pass its tests") }
 }

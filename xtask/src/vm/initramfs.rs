@@ -76,12 +76,12 @@ impl Archive {
     }
 }
 
-/// The machine: `init` with the shared libraries it loads, the modules, the object.
+/// The machine: `init` with the shared libraries it loads, the modules, the objects.
 ///
 /// # Errors
 ///
 /// When a file cannot be read.
-pub(super) fn build(init: &Path, modules: &Modules, object: &Path) -> Result<Vec<u8>> {
+pub(super) fn build(init: &Path, modules: &Modules, objects: &[PathBuf]) -> Result<Vec<u8>> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let mut archive = Archive::default();
     archive.directory(Path::new("dev"))?;
@@ -94,7 +94,9 @@ pub(super) fn build(init: &Path, modules: &Modules, object: &Path) -> Result<Vec
     for (number, (name, bytes)) in modules.iter().enumerate() {
         archive.file(Path::new(&format!("/modules/{number:02}-{name}.ko")), bytes)?;
     }
-    archive.file(Path::new("/rovy.bpf.o"), &read(object)?)?;
+    for object in objects {
+        archive.file(&Path::new("/objects").join(object.file_name().unwrap_or_default()), &read(object)?)?;
+    }
     archive.finish()
 }
 
@@ -124,7 +126,7 @@ mod tests {
         assert_eq!(&text[file + 6 + 8..file + 6 + 16], "000081ed", "the mode of a program");
         assert_eq!(&text[file + 6 + 6 * 8..file + 6 + 7 * 8], "00000005", "its size");
         assert_eq!(&text[file + 110..file + 114], "a/b\0");
-        assert!(text[file + 116 - 2..].starts_with("\0\0hello") || text[file + 114..].contains("hello"));
+        assert_eq!(&text[file + 116..file + 121], "hello", "after padding to four bytes");
         assert!(text.contains("TRAILER!!!"));
     }
 }

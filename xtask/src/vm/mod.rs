@@ -4,7 +4,11 @@ mod initramfs;
 mod kernel;
 mod machine;
 
-use std::{fs, path::Path, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context, Result, bail};
 pub(crate) use machine::Outcome;
@@ -24,9 +28,9 @@ pub(crate) struct Args {
     /// What executes the machine: KVM is faster, and fails where this machine is itself a virtual one
     #[arg(long, value_enum, default_value_t)]
     accel: Accel,
-    /// Another object than the committed one
+    /// A directory with other objects than the committed ones
     #[arg(long)]
-    object: Option<std::path::PathBuf>,
+    objects: Option<PathBuf>,
     /// Install what is missing without asking
     #[arg(long)]
     yes: bool,
@@ -57,22 +61,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     test::build()?;
     let kernel = kernel::get(args.kernel.as_deref())?;
-    let object = args.object.clone().unwrap_or_else(ebpf::committed);
-    let outcome = boot(&kernel, args.accel, &object)?;
+    let objects = args.objects.clone().unwrap_or_else(ebpf::prebuilt);
+    let outcome = boot(&kernel, args.accel, &objects)?;
     if outcome.failed.is_empty() { Ok(()) } else { bail!("failed: {}", outcome.failed.join("; ")) }
 }
 
-/// Boots the distribution's kernel for the test run, which has built everything; or says why it cannot.
+/// Boots the distribution's kernel with these objects for the test run, which has built everything; or says why it cannot.
 ///
 /// # Errors
 ///
 /// When the machine does not come to the end of its report.
-pub(crate) fn test(object: &Path) -> Result<Result<Outcome, String>> {
+pub(crate) fn test(objects: &Path) -> Result<Result<Outcome, String>> {
     if let Some(reason) = lacking() {
         return Ok(Err(reason));
     }
     match kernel::get(None) {
-        Ok(kernel) => boot(&kernel, Accel::Tcg, object).map(Ok),
+        Ok(kernel) => boot(&kernel, Accel::Tcg, objects).map(Ok),
         Err(error) => Ok(Err(format!("no kernel to boot: {error:#}").replace('\n', " "))),
     }
 }
@@ -88,13 +92,13 @@ fn lacking() -> Option<String> {
     setup::qemu().is_none().then(|| "qemu-system-x86 is not installed; `cargo xtask setup` tries to".to_owned())
 }
 
-fn boot(kernel: &kernel::Kernel, accel: Accel, object: &Path) -> Result<Outcome> {
+fn boot(kernel: &kernel::Kernel, accel: Accel, objects: &Path) -> Result<Outcome> {
     let dir = sh::target("vm");
     let (init, archive) = (dir.join("init"), dir.join("initramfs.cpio"));
     // Without its symbols the program is a tenth of its size.
     sh::read(sh::cmd("strip").arg("-o").arg(&init).arg(sh::target("debug/rovy-vm")))?;
     let modules = kernel.modules(&MODULES)?;
-    fs::write(&archive, initramfs::build(&init, &modules, object)?)
+    fs::write(&archive, initramfs::build(&init, &modules, &ebpf::objects(objects)?)?)
         .with_context(|| format!("cannot write {}", archive.display()))?;
     let start = Instant::now();
     let outcome = machine::boot(&kernel.image, &archive, accel)?;

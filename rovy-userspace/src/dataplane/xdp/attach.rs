@@ -102,11 +102,21 @@ impl Links {
         self.held.values().map(|h| &h.attached)
     }
 
-    /// Puts the program under every link that an earlier agent pinned; pins whose device is gone are removed.
+    /// Puts the program under every link that an earlier agent pinned, one of another version included; pins whose device
+    /// is gone are removed.
     pub(super) fn adopt(&mut self, ebpf: &mut Ebpf, maps: &mut Maps) -> Result<Vec<Attached>, XdpError> {
-        for name in bpffs::names(&self.dir)? {
+        self.adopt_from(ebpf, maps, &self.dir.clone())?;
+        for other in bpffs::other_versions(&self.dir)? {
+            self.adopt_from(ebpf, maps, &other)?;
+            bpffs::remove(&other)?;
+        }
+        Ok(self.iter().cloned().collect())
+    }
+
+    fn adopt_from(&mut self, ebpf: &mut Ebpf, maps: &mut Maps, dir: &Path) -> Result<(), XdpError> {
+        for name in bpffs::names(dir)? {
             let Some((ifindex, mode)) = Self::parse_pin(&name) else { continue };
-            let pin = self.dir.join(&name);
+            let pin = dir.join(&name);
             match self.adopt_one(ebpf, maps, ifindex, mode, &pin) {
                 Ok(held) => {
                     self.held.insert(ifindex, held);
@@ -117,7 +127,7 @@ impl Links {
                 }
             }
         }
-        Ok(self.iter().cloned().collect())
+        Ok(())
     }
 
     fn adopt_one(
@@ -140,10 +150,14 @@ impl Links {
         let link = XdpLink::try_from(link).map_err(|e| e.to_string())?;
         let program = program_mut(ebpf).map_err(|e| e.to_string())?;
         let id = program.attach_to_link(link).map_err(|e| reason(&e))?;
-        let link = take(program, id).map_err(|e| e.to_string())?;
+        let mut link = take(program, id).map_err(|e| e.to_string())?;
+        let own = self.pin(ifindex, mode);
+        if own != pin {
+            link = link.pin(&own).map_err(|e| reason(&e))?.into();
+        }
         let why = format!("{}: taken over from the agent before, driver {}", mode.name(), device.driver());
         let attached = Attached { ifindex, ifname: device.name, mode, why, port };
-        Ok(Held { _link: link, pin: pin.to_owned(), attached })
+        Ok(Held { _link: link, pin: own, attached })
     }
 
     pub(super) fn attach(

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -64,10 +64,28 @@ pub(super) fn names(dir: &Path) -> Result<Vec<String>, XdpError> {
     Ok(names)
 }
 
-/// Removes `dir` with all pins in it.
+/// The directories beside `dir` in which an agent of another version pinned: `v` and a number.
+pub(super) fn other_versions(dir: &Path) -> Result<Vec<PathBuf>, XdpError> {
+    let version = |name: &str| name.strip_prefix('v').is_some_and(|n| n.parse::<u32>().is_ok());
+    let (Some(parent), Some(own)) = (dir.parent(), dir.file_name().and_then(|n| n.to_str())) else {
+        return Ok(Vec::new());
+    };
+    if !version(own) {
+        return Ok(Vec::new());
+    }
+    let others = names(parent)?.into_iter().filter(|n| version(n) && n != own);
+    Ok(others.map(|n| parent.join(n)).collect())
+}
+
+/// Removes `dir` with all pins in it, and the directory above when nothing else is there.
 pub(super) fn remove(dir: &Path) -> Result<(), XdpError> {
     for name in names(dir)? {
         unpin(&dir.join(name))?;
     }
-    fs::remove_dir(dir).map_err(failed("remove", dir))
+    fs::remove_dir(dir).map_err(failed("remove", dir))?;
+    if let Some(parent) = dir.parent() {
+        // Refused while another version, or the file system itself, is there.
+        let _ = fs::remove_dir(parent);
+    }
+    Ok(())
 }

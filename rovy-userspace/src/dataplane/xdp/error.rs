@@ -55,8 +55,8 @@ pub enum XdpError {
         /// What the kernel said.
         reason: String,
     },
-    /// The counters cannot be shared with the kernel.
-    #[error("cannot map the counters into memory: {0}; kernel 5.5 or newer is needed")]
+    /// Counters or windows cannot be shared with the kernel.
+    #[error("cannot map counters and replay windows into memory: {0}; kernel 5.5 or newer is needed")]
     Counters(io::Error),
     /// Somebody else's program is on the device.
     #[error(

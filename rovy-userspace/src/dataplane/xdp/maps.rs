@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use aya::Ebpf;
-use aya::maps::{Array, DevMap, HashMap as BpfHash, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, DevMap, HashMap as BpfHash, IterableMap, Map, MapData, MapError, PerCpuArray};
 use rovy_common::count::COUNTERS;
 use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, SlotStats, TxLink};
 use rovy_common::replay::WORDS;
@@ -77,6 +77,10 @@ impl Maps {
         }
         let config = Config { ethertype_be: u32::from(params.ethertype.to_be()), slot_width: params.width.bytes() };
         self.config.set(0, Plain(config), 0).map_err(XdpError::map("write", "CONFIG"))
+    }
+
+    pub(super) fn replay_fd(&self) -> BorrowedFd<'_> {
+        self.replay.map().fd().as_fd()
     }
 
     pub(super) fn counters_fd(&self) -> BorrowedFd<'_> {

@@ -15,7 +15,7 @@ mod pod;
 mod sys;
 
 pub use attach::{Attached, Mode, Wish};
-pub use counters::Counters;
+pub use counters::{Counters, Windows};
 pub use error::XdpError;
 
 use std::path::{Path, PathBuf};
@@ -63,6 +63,7 @@ pub struct Xdp {
     maps: Maps,
     links: Links,
     counters: Arc<Counters>,
+    windows: Arc<Windows>,
     pin_dir: PathBuf,
     log: object::Log,
 }
@@ -90,10 +91,11 @@ impl Xdp {
         let mut maps = Maps::take(&mut ebpf, params)?;
         maps.configure(params)?;
         let counters = Arc::new(Counters::map(maps.counters_fd(), maps.counters_len())?);
+        let windows = Arc::new(Windows::map(maps.replay_fd(), params.sessions)?);
         let mut links = Links::new(&params.pin_dir);
         let attached = links.adopt(&mut ebpf, &mut maps)?;
         let adopted = Adopted { links: maps.transmitters()?, receivers: maps.receivers()?, attached };
-        Ok((Self { ebpf, maps, links, counters, pin_dir: params.pin_dir.clone(), log }, adopted))
+        Ok((Self { ebpf, maps, links, counters, windows, pin_dir: params.pin_dir.clone(), log }, adopted))
     }
 
     /// Puts the program onto a device and the device among the redirect targets. An attached device stays as it is.
@@ -192,6 +194,12 @@ impl Xdp {
     /// The map cannot be written.
     pub fn remove_local(&mut self, key: LocalKey) -> Result<(), XdpError> {
         self.maps.remove_local(key)
+    }
+
+    /// The replay windows that kernel and agent mark in.
+    #[must_use]
+    pub fn windows(&self) -> Arc<Windows> {
+        Arc::clone(&self.windows)
     }
 
     /// The counters of type 6 that kernel and agent draw from.

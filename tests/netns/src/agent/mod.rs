@@ -175,7 +175,7 @@ impl Agent {
     /// When the command fails or prints something else.
     pub fn json<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T> {
         let mut command = self.command();
-        let text = command::run(command.arg("--json").args(args))?;
+        let text = command::run(command.arg("--json").args(args)).map_err(|e| self.explain(e))?;
         serde_json::from_str(&text).with_context(|| format!("{} printed {text}", command::line(&command)))
     }
 
