@@ -8,8 +8,7 @@ use super::wrapper;
 use crate::{setup::toolchain::Toolchain, sh};
 
 /// The binaries of `rovy-ebpf` and the objects they become. A binary that the crate does not have is left out.
-const OBJECTS: [(&str, &str); 3] =
-    [("rovy", "rovy.bpf.o"), ("bench", "bench.bpf.o"), ("traffic", "traffic.bpf.o")];
+const OBJECTS: [(&str, &str); 3] = [("rovy", "rovy.bpf.o"), ("bench", "bench.bpf.o"), ("traffic", "traffic.bpf.o")];
 
 /// What follows `cargo`.
 const CARGO: [&str; 7] = [
