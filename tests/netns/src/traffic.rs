@@ -93,12 +93,12 @@ impl Traffic {
         ns.enter(|| map.set(0, index, None, 0))?.with_context(|| format!("cannot redirect to {interface}"))
     }
 
-    /// Sends one frame for each of the first `count` stamps, as fast as one CPU can: `frame` with the template and the
+    /// Sends one frame for each of the first `count` stamps, as fast as the CPU `cpu` can: `frame` with the template and the
     /// stamp written over its beginning. Returns how long it took.
     ///
     /// # Errors
     /// When the kernel refuses the run.
-    pub fn generate(&mut self, ns: &Namespace, frame: &[u8], count: u32, cpu: Option<usize>) -> Result<Duration> {
+    pub fn generate(&mut self, ns: &Namespace, frame: &[u8], count: u32, cpu: usize) -> Result<Duration> {
         let mut next: Array<_, u32> = self.0.map_mut("NEXT").context("no NEXT")?.try_into()?;
         next.set(0, 0, 0)?;
         let program = self.program("generate")?;
@@ -109,11 +109,9 @@ impl Traffic {
             ..TestRunOptions::new()
         };
         let run = ns.enter(|| {
-            if let Some(cpu) = cpu {
-                let mut set = CpuSet::new();
-                set.set(cpu);
-                sched_setaffinity(None, &set)?;
-            }
+            let mut set = CpuSet::new();
+            set.set(cpu);
+            sched_setaffinity(None, &set)?;
             let start = Instant::now();
             program.test_run(options)?;
             anyhow::Ok(start.elapsed())
