@@ -78,7 +78,7 @@ impl Control {
             Command::PeerDisconnect { peer } => {
                 self.dials.borrow_mut().retain(|(id, _)| *id != peer);
                 let mut e = self.engine.borrow_mut();
-                let known = e.node.disconnect(peer);
+                let known = e.node.disconnect(clock::now(), peer);
                 e.collect();
                 if known { Ok(Reply::Done) } else { Err(no_peer(&peer)) }
             }
@@ -88,8 +88,9 @@ impl Control {
             Command::Fc00Start { ifname } => self.start_fc00(ifname.as_deref()).await,
             Command::Fc00Stop => match tun::stop(&self.engine).await {
                 Ok(true) => Ok(Reply::Fc00(views::fc00(self))),
-                Ok(false) => Err(Failure::new(FailureKind::Conflict, "fc00 is not running")
-                    .with_next("rovy fc00 start")),
+                Ok(false) => {
+                    Err(Failure::new(FailureKind::Conflict, "fc00 is not running").with_next("rovy fc00 start"))
+                }
                 Err(error) => Err(internal(error)),
             },
             Command::Fc00Status => Ok(Reply::Fc00(views::fc00(self))),
@@ -123,7 +124,8 @@ impl Control {
         let interface = match address {
             Multiaddr::Ethernet { ifname, .. } => {
                 let found = check_ethernet_listener(&interfaces, ifname);
-                let found = found.map_err(|p| Failure::new(FailureKind::Unsupported, p.to_string()).with_next("ip link"))?;
+                let found =
+                    found.map_err(|p| Failure::new(FailureKind::Unsupported, p.to_string()).with_next("ip link"))?;
                 Some(found.clone())
             }
             Multiaddr::Udp { .. } | Multiaddr::Dns { .. } => None,
@@ -162,13 +164,16 @@ impl Control {
     fn no_listener(&self, address: &Multiaddr) -> Failure {
         let all: Vec<String> = self.engine.borrow().listeners.iter().map(|l| l.address.to_string()).collect();
         let there = if all.is_empty() { "there are none".to_owned() } else { format!("there are: {}", all.join(", ")) };
-        Failure::new(FailureKind::NotFound, format!("no listener on {address}; {there}")).with_next("rovy listener list")
+        Failure::new(FailureKind::NotFound, format!("no listener on {address}; {there}"))
+            .with_next("rovy listener list")
     }
 
     async fn connect(&self, address: Multiaddr, persist: bool) -> Answer {
         let Some(peer) = address.peer() else {
             let message = format!("{address} does not say whom: add /rovy/<PeerID>");
-            return Err(Failure::new(FailureKind::Usage, message).with_next("rovy info   # on the peer, shows its PeerID"));
+            return Err(
+                Failure::new(FailureKind::Usage, message).with_next("rovy info   # on the peer, shows its PeerID")
+            );
         };
         if peer == self.engine.borrow().node.id() {
             return Err(Failure::new(FailureKind::Usage, "that is this node itself"));

@@ -102,7 +102,7 @@ impl Engine {
         let known = self.tables.endpoint(index).copied();
         let switched = self.tables.switch(clock::mono_ns(), message)?;
         if known.is_some_and(|k| k != from) {
-            self.node.moved_to(index, from);
+            self.node.moved_to(clock::now(), index, from);
             self.collect();
         }
         match switched {

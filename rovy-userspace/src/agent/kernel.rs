@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use rovy_common::maps::{LocalKey, kind};
 
 use crate::config::XdpMode;
-use crate::dataplane::xdp::{Adopted, Attached, Mode, Params, Wish, Xdp};
+use crate::dataplane::xdp::{self, Adopted, Attached, Mode, Params, Wish, Xdp};
 use crate::netlink::{Interface, Transmit, features};
 
 /// XDP, or why there is none.
@@ -31,7 +31,15 @@ impl Kernel {
             XdpMode::Generic => Wish::Generic,
         };
         let opened = match mode {
-            XdpMode::Off => Err("switched off by configuration".to_owned()),
+            XdpMode::Off => {
+                // The programs of an agent that ran with XDP would go on without anybody who fills their maps.
+                match xdp::clear(&params.pin_dir) {
+                    Ok(true) => tracing::info!("took the XDP programs of a former agent off"),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(%error, "a former agent's XDP programs may still run"),
+                }
+                Err("switched off by configuration".to_owned())
+            }
             XdpMode::Auto | XdpMode::Native | XdpMode::Generic => Xdp::open(params).map_err(|e| e.to_string()),
         };
         let (xdp, adopted, why) = match opened {
@@ -40,15 +48,8 @@ impl Kernel {
         };
         let attached = adopted.attached.iter().map(|a| (a.ifindex, a.clone())).collect();
         let none = BTreeMap::new();
-        let kernel = Self {
-            xdp,
-            why,
-            wish,
-            attached,
-            refused: BTreeMap::new(),
-            locals: BTreeSet::new(),
-            transmit: none,
-        };
+        let kernel =
+            Self { xdp, why, wish, attached, refused: BTreeMap::new(), locals: BTreeSet::new(), transmit: none };
         (kernel, adopted)
     }
 

@@ -116,7 +116,7 @@ fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<(En
         sessions,
         width: config.node.slot_width.into(),
         ethertype: config.listen.ethertype,
-        log_level: 0,
+        log_level: if tracing::enabled!(target: "rovy_ebpf", tracing::Level::DEBUG) { 4 } else { 0 },
     };
     let (mut kernel, adopted) = Kernel::open(&params, mode);
     if let Some(why) = kernel.why() {

@@ -80,6 +80,9 @@ pub(super) async fn probe(control: Rc<Control>) {
         ticks += 1;
         let down: Vec<_> = {
             let mut e = control.engine.borrow_mut();
+            if let Some(xdp) = e.kernel.xdp() {
+                xdp.flush_log();
+            }
             let changed = e.kernel.probe();
             if changed || e.links.tx.values().any(|s| !s.why.is_empty()) {
                 e.touch();

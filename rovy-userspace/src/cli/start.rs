@@ -64,7 +64,9 @@ fn configuration(path: &Path) -> Outcome<Config> {
 }
 
 fn log(level: &str, format: LogFormat) -> Outcome {
-    let filter = tracing_subscriber::EnvFilter::builder().parse(level);
+    // The BPF loader tells every relocation; who wants that names it.
+    let level = if level.contains("aya") { level.to_owned() } else { format!("{level},aya=info,aya_obj=info") };
+    let filter = tracing_subscriber::EnvFilter::builder().parse(&level);
     let filter = filter.map_err(|e| No::new(USAGE, format!("--log {level}: {e}"), None))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second subscriber can only come from a program that embeds this one and has its own.

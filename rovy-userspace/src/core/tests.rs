@@ -244,7 +244,8 @@ fn a_routed_session_answers_along_the_way_back() {
 fn packets_wait_for_the_session_and_the_queue_is_bounded() {
     let mut w = line();
     let b = w.id(2);
-    assert!(w.nodes[0].disconnect(b));
+    let now = w.now();
+    assert!(w.nodes[0].disconnect(now, b));
     w.nodes[0].poll();
     let slot = *w.slots[0].first_key_value().expect("slot").0;
     let hop = *w.slots[1].iter().find(|(_, p)| **p == b).expect("slot").0;

@@ -65,7 +65,7 @@ impl Node {
         let Some(session) = self.session(index) else { return };
         let back = origin.back();
         match (&session.path, &back) {
-            (_, Path::Direct(_)) if session.path != back => self.moved(index, origin),
+            (_, Path::Direct(_)) if session.path != back => self.moved(now, index, origin),
             (Path::Routed { .. }, Path::Routed { slot, hops }) if session.path != back => {
                 let learned = Some((*slot, hops.clone()));
                 if !by_hand {
@@ -79,23 +79,23 @@ impl Node {
         }
     }
 
-    fn moved(&mut self, index: u32, origin: &Origin) {
+    fn moved(&mut self, now: Now, index: u32, origin: &Origin) {
         if let Origin::Direct(endpoint) = origin {
-            self.moved_to(index, *endpoint);
+            self.moved_to(now, index, *endpoint);
         }
     }
 
     /// Authentic transit of the link behind `index` came from `endpoint`: the link follows.
-    pub fn moved_to(&mut self, index: u32, endpoint: Endpoint) {
+    pub fn moved_to(&mut self, now: Now, index: u32, endpoint: Endpoint) {
         let Some(session) = self.session(index) else { return };
         let id = session.peer;
         if session.path == Path::Direct(endpoint) {
             return;
         }
         session.path = Path::Direct(endpoint);
-        self.publish_receive(index);
+        self.publish_receive(now.mono_ns, index);
         if self.peers.get(&id).is_some_and(|p| p.current == Some(index)) {
-            self.publish_transmit(index);
+            self.publish_transmit(now.mono_ns, index);
         }
     }
 

@@ -182,7 +182,7 @@ impl Node {
         if let Some(unconfirmed) = unconfirmed {
             self.end_session(unconfirmed);
         }
-        self.install(index, session);
+        self.install(now, index, session);
         self.actions.push_back(Action::Send(origin.back(), response));
         Ok(())
     }
@@ -208,7 +208,7 @@ impl Node {
         if let Some(seen) = choice.observed {
             tracing::debug!(peer = %id, %seen, "the peer sees this node's hello come from there");
         }
-        self.install(index, session);
+        self.install(now, index, session);
         self.promote(now, id, index);
         // The responder sends on the new session only after it heard of it: a keepalive tells it.
         self.send_data(now, index, codec::KEEPALIVE, &[]);
@@ -216,12 +216,12 @@ impl Node {
         Ok(())
     }
 
-    fn install(&mut self, index: u32, session: Session) {
+    fn install(&mut self, now: Now, index: u32, session: Session) {
         self.wake(session.expires_ns());
         if let Some(position) = self.indices.position(index) {
             self.entries[position] = Some(Entry::Session(Box::new(session)));
         }
-        self.publish_receive(index);
+        self.publish_receive(now.mono_ns, index);
     }
 
     /// Makes a session the one to send on. The one before it still receives.
@@ -238,7 +238,7 @@ impl Node {
         if let Some(oldest) = oldest {
             self.end_session(oldest);
         }
-        self.publish_transmit(index);
+        self.publish_transmit(now.mono_ns, index);
         if first {
             self.actions.push_back(Action::Connected(id));
         }

@@ -156,8 +156,9 @@ impl Node {
     }
 
     /// Forgets a peer: its sessions end at once.
-    pub fn disconnect(&mut self, id: PeerId) -> bool {
+    pub fn disconnect(&mut self, now: Now, id: PeerId) -> bool {
         let Some(peer) = self.peers.remove(&id) else { return false };
+        self.slots.leave(now.mono_ns, id);
         self.by_address.remove(&id.address());
         if let Some(attempt) = &peer.attempt {
             self.release(attempt.index);
@@ -168,6 +169,7 @@ impl Node {
         }
         if had {
             self.actions.push_back(Action::Disconnected(id));
+            self.actions.extend(self.slots.of(id).map(Action::Silence));
         }
         true
     }
@@ -266,22 +268,22 @@ impl Node {
     }
 
     /// Tells the tables about the receiving side of a direct session.
-    fn publish_receive(&mut self, index: u32) {
+    fn publish_receive(&mut self, now_ns: u64, index: u32) {
         let allowed = self.config.transit;
         let Some(session) = self.session(index) else { return };
         let Path::Direct(endpoint) = session.path else { return };
         let (peer, keys, expires_ns) = (session.peer, session.hop.1, session.expires_ns());
-        let Some(slot) = self.slots.take(peer) else { return };
+        let Some(slot) = self.slots.take(now_ns, peer) else { return };
         let transit = self.peers.get(&peer).and_then(|p| p.transit).unwrap_or(allowed);
         self.actions.push_back(Action::Receive(LinkRx { index, slot, transit, peer, keys, expires_ns, endpoint }));
     }
 
     /// Tells the tables about the sending side of a direct session.
-    fn publish_transmit(&mut self, index: u32) {
+    fn publish_transmit(&mut self, now_ns: u64, index: u32) {
         let Some(session) = self.session(index) else { return };
         let Path::Direct(endpoint) = session.path else { return };
         let (peer, remote, keys, expires_ns) = (session.peer, session.remote, session.hop.0, session.expires_ns());
-        let Some(slot) = self.slots.take(peer) else { return };
+        let Some(slot) = self.slots.take(now_ns, peer) else { return };
         self.actions.push_back(Action::Transmit(LinkTx { slot, index: remote, peer, keys, expires_ns, endpoint }));
     }
 }

@@ -52,6 +52,7 @@ impl Node {
             self.peer_due(now, id);
             if self.peers.get(&id).is_some_and(super::Peer::idle) {
                 self.peers.remove(&id);
+                self.slots.leave(now.mono_ns, id);
                 self.by_address.remove(&id.address());
             }
         }
@@ -90,7 +91,7 @@ impl Node {
             if peer.current == Some(index) {
                 peer.current = None;
                 self.actions.push_back(Action::Disconnected(id));
-                if let Some(slot) = self.slots.take(id).filter(|_| direct) {
+                if let Some(slot) = self.slots.of(id).filter(|_| direct) {
                     self.actions.push_back(Action::Silence(slot));
                 }
             }

@@ -68,6 +68,19 @@ pub struct Xdp {
     log: object::Log,
 }
 
+/// Ends what an earlier agent of this node left in the kernel, of any layout: for an agent that runs without XDP. Whether
+/// there was anything.
+///
+/// # Errors
+/// A pin cannot be removed.
+pub fn clear(pin_dir: &Path) -> Result<bool, XdpError> {
+    let Some(node) = pin_dir.parent().filter(|n| n.exists()) else { return Ok(false) };
+    for version in bpffs::names(node)? {
+        bpffs::remove(&node.join(version))?;
+    }
+    Ok(true)
+}
+
 impl Xdp {
     /// Loads the program and opens or makes the maps. What is pinned is adopted when it has the sizes that `params`
     /// ask for, and replaced otherwise; devices that carry an earlier program get the new one without a gap.
