@@ -8,6 +8,9 @@ mod show;
 mod start;
 mod table;
 
+#[cfg(test)]
+mod docs;
+
 use args::{Args, Group, KeyCommand};
 use clap::Parser as _;
 use outcome::Outcome;

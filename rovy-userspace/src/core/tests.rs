@@ -357,6 +357,22 @@ fn both_start_at_once() {
 }
 
 #[test]
+fn a_hello_that_was_overtaken_is_not_repeated() {
+    let mut w = World::new(2);
+    let (a, b, now) = (w.id(0), w.id(1), w.now());
+    w.nodes[0].connect(now, b, vec![endpoint(1)], true);
+    w.collect(0);
+    w.flights.clear();
+    w.now_ns += SECOND;
+    let now = w.now();
+    w.nodes[1].connect(now, a, vec![endpoint(0)], true);
+    w.settle();
+    assert_eq!(w.state(0, 1), PeerState::Connected);
+    w.pass(20);
+    assert_eq!(w.nodes.iter().map(|n| n.sessions().0).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[test]
 fn the_endpoint_follows_authentic_packets_only() {
     let mut w = World::new(2);
     w.connect(0, 1);

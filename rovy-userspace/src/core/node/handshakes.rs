@@ -110,9 +110,18 @@ impl Node {
         self.wake(at);
     }
 
-    /// The time of a hello is over: try again, or give the peer up.
+    /// The time of a hello is over: try again, or give the peer up, or leave it when the peer's own hello was faster.
     pub(super) fn retry(&mut self, now: Now, id: PeerId) {
+        let current = self.peers.get(&id).and_then(|p| p.current);
+        let age = current.and_then(|i| self.session(i)).map(|s| s.age(now.mono_ns));
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        let sent_ns = peer.attempt.as_ref().map_or(0, |a| a.sent_ns);
+        if age.is_some_and(|age| age < now.mono_ns.saturating_sub(sent_ns)) {
+            if let Some(attempt) = peer.attempt.take() {
+                self.release(attempt.index);
+            }
+            return;
+        }
         if peer.persistent || now.mono_ns.saturating_sub(peer.since_ns) < GIVE_UP_NS {
             return self.start_handshake(now, id);
         }
