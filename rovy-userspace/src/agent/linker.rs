@@ -81,9 +81,12 @@ pub(super) async fn run(engine: Shared, netlink: Netlink, ethertype: u16) {
     }
 }
 
-/// Where others reach this host.
-fn addresses(interfaces: &[Interface]) -> Vec<(u32, bool, Option<[u8; 6]>, &[IpAddr])> {
-    interfaces.iter().map(|i| (i.index, i.up && i.carrier, i.mac, &i.addrs[..])).collect()
+/// Whether others may have to reach this host elsewhere.
+fn moved(before: &[Interface], now: &[Interface]) -> bool {
+    fn at(i: &Interface) -> impl PartialEq + '_ {
+        (i.index, i.up && i.carrier, i.mac, &i.addrs)
+    }
+    !before.iter().map(at).eq(now.iter().map(at))
 }
 
 /// Has the kernel find or confirm a neighbour's MAC address. What comes of it is told by netlink.
@@ -278,7 +281,7 @@ impl Linker {
             Ok(interfaces) => {
                 let mut e = self.engine.borrow_mut();
                 let e = &mut *e;
-                let moved = addresses(&e.links.interfaces) != addresses(&interfaces);
+                let moved = moved(&e.links.interfaces, &interfaces);
                 if e.links.interfaces != interfaces {
                     e.kernel.interfaces_changed(&interfaces);
                     e.links.interfaces = interfaces;
