@@ -16,7 +16,7 @@ use crate::core::{Hops, PeerState};
 use crate::fc00::Fc00Error;
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
-use crate::netlink::{Netlink, check_ethernet_listener};
+use crate::netlink::{Netlink, check_ethernet_listener, usable};
 use crate::transport::{Endpoint, TransportError, ethernet::BROADCAST};
 
 /// How long `peer connect` waits for the handshake before it reports how far it is.
@@ -63,14 +63,21 @@ impl Control {
             }
             Command::ListenerList => Ok(Reply::Listeners(views::listeners(self))),
             Command::ListenerStart { address, persist } => {
-                self.listen(&address).await?;
-                self.redial().await;
-                self.persist(persist, || config::persist::add_listener(&self.config_path, &address))?;
+                // One that runs can still be written to the configuration.
+                if !(persist && self.runs(&address)) {
+                    self.listen(&address).await?;
+                    self.redial().await;
+                }
+                self.persist(persist, "it runs now, but was not written to the configuration", || {
+                    config::persist::add_listener(&self.config_path, &address)
+                })?;
                 Ok(Reply::Listener(views::listener(self, &address)?))
             }
             Command::ListenerStop { address, persist } => {
                 let known = self.unlisten(&address);
-                let stored = self.persist(persist, || config::persist::remove_listener(&self.config_path, &address))?;
+                let what = "it is stopped, but still stands in the configuration";
+                let remove = || config::persist::remove_listener(&self.config_path, &address);
+                let stored = self.persist(persist, what, remove)?;
                 if known || stored { Ok(Reply::Done) } else { Err(self.no_listener(&address)) }
             }
             Command::PeerList => Ok(Reply::Peers(views::peers(self))),
@@ -101,14 +108,15 @@ impl Control {
     fn persist(
         &self,
         wanted: bool,
+        otherwise: &str,
         write: impl FnOnce() -> Result<bool, config::ConfigError>,
     ) -> Result<bool, Failure> {
         if !wanted {
             return Ok(false);
         }
         write().map_err(|e| {
-            let kind = FailureKind::Unavailable;
-            Failure::new(kind, format!("it runs now, but was not written to the configuration: {e}"))
+            let next = format!("mend {} and say it again", self.config_path.display());
+            Failure::new(FailureKind::Internal, format!("{otherwise}: {e}")).with_next(next)
         })
     }
 
@@ -116,8 +124,9 @@ impl Control {
     /// right one is not there yet.
     pub(super) async fn listen(&self, address: &Multiaddr) -> Result<(), Failure> {
         config::listenable(address).map_err(|why| Failure::new(FailureKind::Usage, why))?;
-        if self.engine.borrow().listeners.find(address).is_some_and(|l| l.socket.is_some()) {
-            let message = format!("a listener on {address} exists already");
+        if self.runs(address) {
+            let interfaces = self.netlink.interfaces().await.map_err(internal)?;
+            let message = format!("a listener on {address} exists already; {}", usable(&interfaces));
             return Err(Failure::new(FailureKind::Conflict, message).with_next("rovy listener list"));
         }
         let interfaces = self.netlink.interfaces().await.map_err(internal)?;
@@ -167,6 +176,10 @@ impl Control {
             .with_next("rovy listener list")
     }
 
+    fn runs(&self, address: &Multiaddr) -> bool {
+        self.engine.borrow().listeners.find(address).is_some_and(|l| l.socket.is_some())
+    }
+
     async fn connect(&self, address: Multiaddr, persist: bool) -> Answer {
         let Some(peer) = address.peer() else {
             let message = format!("{address} does not say whom: add /rovy/<PeerID>");
@@ -187,7 +200,8 @@ impl Control {
             }
         }
         self.dial(peer, endpoints);
-        let stored = self.persist(persist, || config::persist::add_peer(&self.config_path, peer, &address))?;
+        let what = "it is connected to, but was not written to the configuration";
+        let stored = self.persist(persist, what, || config::persist::add_peer(&self.config_path, peer, &address))?;
         if stored {
             self.configured.borrow_mut().push(peer);
         }
@@ -316,9 +330,14 @@ impl Control {
             let message = format!("fc00 runs already, on {name}");
             return Err(Failure::new(FailureKind::Conflict, message).with_next("rovy fc00 status"));
         }
+        if std::mem::replace(&mut self.engine.borrow_mut().host.starting, true) {
+            return Err(Failure::new(FailureKind::Conflict, "fc00 is just being started").with_next("rovy fc00 status"));
+        }
         let ifname = ifname.unwrap_or(&self.ifname);
         let mtu = self.config.fc00.mtu.bytes();
-        tun::start(&self.engine, &self.netlink, ifname, mtu).await.map_err(|error| {
+        let started = tun::start(&self.engine, &self.netlink, ifname, mtu).await;
+        self.engine.borrow_mut().host.starting = false;
+        started.map_err(|error| {
             let kind = match &error {
                 Fc00Error::Permission { .. } => FailureKind::Permission,
                 Fc00Error::NameTaken { .. } => FailureKind::Conflict,

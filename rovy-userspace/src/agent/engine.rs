@@ -184,7 +184,7 @@ impl Engine {
     pub(super) fn send_message(&mut self, path: &Path, message: &[u8]) {
         let mut buf = std::mem::take(&mut self.scratch);
         buf.clear();
-        buf.resize(HEADROOM + 16, 0);
+        buf.resize(HEADROOM, 0);
         let start = buf.len();
         buf.extend_from_slice(message);
         let range = start..buf.len();

@@ -101,7 +101,9 @@ pub(super) async fn probe(control: Rc<Control>) {
                 xdp.flush_log();
             }
             let changed = e.kernel.probe();
-            if changed || e.links.tx.values().any(|s| !s.why.is_empty()) {
+            // Without XDP the agent sends on every link, and nothing is to become of that.
+            let xdp = e.kernel.why().is_none();
+            if changed || (xdp && e.links.tx.values().any(|s| !s.why.is_empty())) {
                 e.touch();
             }
             e.listeners.iter().filter(|l| l.socket.is_none()).map(|l| l.address.clone()).collect()

@@ -24,6 +24,8 @@ struct Running {
 #[derive(Default)]
 pub(super) struct Host {
     running: Option<Running>,
+    /// A command is making it.
+    pub(super) starting: bool,
     /// Why it is absent although it was wanted.
     pub(super) why: Option<String>,
     /// Packets to the host, and from it.
@@ -60,9 +62,13 @@ pub(super) async fn start(engine: &Shared, netlink: &Netlink, ifname: &str, mtu:
         tokio::task::spawn_local(async move {
             let error = read(&engine, &tun, mtu).await;
             tracing::warn!(%error, device = tun.name(), "the TUN device is gone; `rovy fc00 start` makes it again");
-            let mut e = engine.borrow_mut();
-            e.host.running = None;
-            e.host.why = Some(format!("the device went away: {error}"));
+            let gone = engine.borrow_mut().host.running.take();
+            if let Some(Running { routing, .. }) = gone
+                && let Err(error) = routing.teardown().await
+            {
+                tracing::debug!(%error, "its rules could not be removed");
+            }
+            engine.borrow_mut().host.why = Some(format!("the device went away: {error}"));
         })
     };
     let mut e = engine.borrow_mut();

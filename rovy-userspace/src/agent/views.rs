@@ -97,7 +97,8 @@ fn udp_mode(e: &super::engine::Engine) -> (&'static str, String) {
     let Some(first) = on.first() else {
         return ("off", "attaches when a neighbour is found behind an interface".to_owned());
     };
-    let text: Vec<String> = on.iter().map(|a| format!("{} {}", a.ifname, a.why)).collect();
+    let text: Vec<String> =
+        on.iter().map(|a| format!("{} {}, {}", a.ifname, kernel::mode_name(a.mode), a.why)).collect();
     (kernel::mode_name(first.mode), text.join("; "))
 }
 

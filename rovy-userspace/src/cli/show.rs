@@ -105,7 +105,10 @@ fn peer_table(peers: &[Peer]) -> String {
                 p.address.to_string(),
                 state.into(),
                 text(p.slot_text.as_ref()),
-                if p.direct { text(p.endpoint.as_ref()) } else { "routed".into() },
+                match (p.state, p.direct) {
+                    (PeerState::Connected, false) => "routed".into(),
+                    _ => text(p.endpoint.as_ref()),
+                },
                 p.rtt_us.map(|us| format!("{}.{} ms", us / 1000, us % 1000 / 100)).unwrap_or_default(),
                 p.last_seen_s.map(seconds).unwrap_or_default(),
             ]
@@ -147,7 +150,7 @@ pub(super) fn routes(routes: &[RouteInfo]) -> String {
             [r.peer_id.to_string(), r.route.to_string(), source.into(), used.into()]
         })
         .collect();
-    format!("{}\nnext: ping {}\n", table(["PEER", "ROUTE", "SOURCE", ""], &rows), routes[0].peer_id.address())
+    format!("{}\nnext: ping {}\n", table(["PEER", "ROUTE", "SOURCE", "STATE"], &rows), routes[0].peer_id.address())
 }
 
 fn fc00_line(s: &Fc00Status) -> String {

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::action::Path;
 
-/// Bytes a buffer keeps free in front of an IPv6 packet: transit header, data header, codec.
-pub const HEADROOM: usize = 40 + 16 + 4;
+/// Bytes a buffer keeps free in front of an IPv6 packet: transit header with a long label, data header, codec.
+pub const HEADROOM: usize = 56 + 16 + 4;
 /// Bytes a buffer keeps free behind it: the AEAD tag.
 pub const TAILROOM: usize = 16;
 

@@ -33,9 +33,6 @@ pub(super) struct Peer {
     pub(super) dial: Vec<Endpoint>,
     /// Keep trying for ever.
     pub(super) persistent: bool,
-    pub(super) psk: [u8; 32],
-    /// Whether it may use this node for transit; the node's setting when absent.
-    pub(super) transit: Option<bool>,
     pub(super) routes: Vec<(u16, Hops)>,
     pub(super) learned: Option<(u16, Hops)>,
     pub(super) attempt: Option<Attempt>,

@@ -24,6 +24,9 @@ pub(super) const REKEY_RESPONDER_NS: u64 = 165 * SECOND;
 /// Age from which a session neither sends nor receives, and its hop keys end.
 pub(super) const REJECT_NS: u64 = 180 * SECOND;
 
+/// Time between two changes of a peer's endpoint.
+const MOVE_NS: u64 = SECOND / 10;
+
 /// Bytes of a data message in front of its body: header and codec.
 const FRONT: usize = size_of::<Data>() + 4;
 
@@ -45,6 +48,8 @@ pub(super) struct Session {
     /// A data message went out and nothing has come in since: when the first did.
     pub(super) waits_since: Option<u64>,
     pub(super) used: bool,
+    /// When the peer's endpoint last changed.
+    moved_ns: Option<u64>,
 }
 
 /// Who a session is between and how it runs.
@@ -74,7 +79,18 @@ impl Session {
             owes_since: None,
             waits_since: None,
             used: false,
+            moved_ns: None,
         })
+    }
+
+    /// Whether the peer may be somewhere else now. Somebody who sends from two places at once moves it a few times a second,
+    /// not with every packet: each move is published to the kernel.
+    pub(super) fn may_move(&mut self, now_ns: u64) -> bool {
+        let allowed = self.moved_ns.is_none_or(|t| now_ns.saturating_sub(t) >= MOVE_NS);
+        if allowed {
+            self.moved_ns = Some(now_ns);
+        }
+        allowed
     }
 
     pub(super) fn age(&self, now_ns: u64) -> u64 {

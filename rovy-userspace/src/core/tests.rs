@@ -387,6 +387,75 @@ fn a_node_that_moved_tells_its_neighbours_and_nobody_else() {
 }
 
 #[test]
+fn who_sends_from_two_places_moves_seldom() {
+    let mut w = World::new(2);
+    w.connect(0, 1);
+    let (mut moves, (a, b)) = (0, (w.id(0), w.id(1)));
+    for n in 0..100 {
+        let now = w.now();
+        w.nodes[0].send_to(now, b, &ipv6(a, b, n));
+        let Some(Action::Send(_, bytes)) = w.nodes[0].poll() else { panic!("nothing sent") };
+        let from = Origin::Direct(endpoint(5 + usize::from(n % 2)));
+        assert!(w.nodes[1].message(now, &from, &mut bytes.clone()).is_ok());
+        moves += std::iter::from_fn(|| w.nodes[1].poll()).filter(|a| matches!(a, Action::Transmit(_))).count();
+        w.now_ns += SECOND / 1000;
+    }
+    assert!(moves <= 2, "{moves} moves in a tenth of a second");
+}
+
+#[test]
+fn policies_outlive_a_disconnect() {
+    let mut w = World::new(2);
+    let (a, b) = (w.id(0), w.id(1));
+    w.nodes[1].set_transit(a, false);
+    for _ in 0..2 {
+        let now = w.now();
+        w.nodes[0].connect(now, b, vec![endpoint(1)], false);
+        w.collect(0);
+        let flight = w.flights.remove(0);
+        let mut bytes = flight.bytes;
+        w.nodes[1].message(now, &flight.origin, &mut bytes).expect("a good hello");
+        let mut answers = Vec::new();
+        while let Some(action) = w.nodes[1].poll() {
+            match action {
+                Action::Send(_, bytes) => answers.push(bytes),
+                Action::Receive(l) => assert!(!l.transit),
+                _ => {}
+            }
+        }
+        for mut bytes in answers {
+            w.nodes[0].message(now, &Origin::Direct(endpoint(1)), &mut bytes).expect("a good response");
+        }
+        w.collect(0);
+        let mut confirm = w.flights.remove(0).bytes;
+        w.nodes[1].message(now, &Origin::Direct(endpoint(0)), &mut confirm).expect("confirms");
+        let links: Vec<_> = std::iter::from_fn(|| w.nodes[1].poll()).collect();
+        assert!(links.iter().any(|l| matches!(l, Action::Receive(l) if !l.transit)), "{links:?}");
+        w.nodes[1].disconnect(now, a);
+        w.nodes[0].disconnect(now, b);
+        while w.nodes[0].poll().is_some() || w.nodes[1].poll().is_some() {}
+        w.now_ns += SECOND;
+    }
+}
+
+#[test]
+fn hellos_alone_take_no_slot_and_end_soon() {
+    let mut w = World::new(1);
+    let target = w.id(0);
+    for n in 0..8 {
+        let mut stranger = Node::new(config(n * 6 + 2), [n; 32]);
+        let now = w.now();
+        stranger.connect(now, target, vec![endpoint(0)], false);
+        let Some(Action::Send(_, mut bytes)) = stranger.poll() else { panic!("no hello") };
+        w.nodes[0].message(now, &Origin::Direct(endpoint(9)), &mut bytes).expect("a good hello");
+    }
+    let links = std::iter::from_fn(|| w.nodes[0].poll()).filter(|a| matches!(a, Action::Receive(_))).count();
+    assert_eq!((links, w.nodes[0].peers().count()), (0, 8));
+    w.pass(11);
+    assert_eq!((w.nodes[0].peers().count(), w.nodes[0].sessions().0), (0, 0));
+}
+
+#[test]
 fn the_endpoint_follows_authentic_packets_only() {
     let mut w = World::new(2);
     w.connect(0, 1);
@@ -457,7 +526,7 @@ fn strangers_do_not_fill_the_node() {
     }
     assert!(w.nodes[0].peers().count() <= 16, "the limit of peers holds");
     w.collect(0);
-    w.pass(400);
+    w.pass(11);
     assert_eq!(w.nodes[0].peers().count(), 0, "half-made sessions end");
     assert_eq!(w.nodes[0].sessions().0, 0);
 }

@@ -63,7 +63,15 @@ pub fn endpoint_of(tx: &TxLink, ifindex: Option<u32>) -> Option<Endpoint> {
     match tx.kind {
         kind::ETHERNET => Some(Endpoint::Ethernet { ifindex: ifindex?, mac: *h.first_chunk()? }),
         kind::UDP4 => Some(Endpoint::Udp { remote: SocketAddr::new(v4(30), port(36)), local: Some(v4(26)) }),
-        kind::UDP6 => Some(Endpoint::Udp { remote: SocketAddr::new(v6(38)?, port(56)), local: v6(22) }),
+        kind::UDP6 => {
+            let mut remote = SocketAddr::new(v6(38)?, port(56));
+            if let SocketAddr::V6(a) = &mut remote
+                && a.ip().is_unicast_link_local()
+            {
+                a.set_scope_id(ifindex?);
+            }
+            Some(Endpoint::Udp { remote, local: v6(22) })
+        }
         _ => None,
     }
 }

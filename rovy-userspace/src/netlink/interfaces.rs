@@ -236,16 +236,22 @@ impl Interface {
     }
 }
 
+/// The interfaces that can carry an Ethernet listener, as a sentence.
+#[must_use]
+pub fn usable(interfaces: &[Interface]) -> String {
+    let names: Vec<&str> = interfaces.iter().filter(|i| i.usable()).map(|i| i.name.as_str()).collect();
+    match names.is_empty() {
+        true => "no interface is usable now".to_owned(),
+        false => format!("usable interfaces: {}", names.join(", ")),
+    }
+}
+
 /// The interface `name`, if it can carry an Ethernet listener.
 ///
 /// # Errors
 /// Why it cannot.
 pub fn check_ethernet_listener<'a>(interfaces: &'a [Interface], name: &str) -> Result<&'a Interface, ListenerProblem> {
-    let names: Vec<&str> = interfaces.iter().filter(|i| i.usable()).map(|i| i.name.as_str()).collect();
-    let usable = match names.is_empty() {
-        true => "no interface is usable now".to_owned(),
-        false => format!("usable interfaces: {}", names.join(", ")),
-    };
+    let usable = usable(interfaces);
     let name = name.to_owned();
     let Some(found) = interfaces.iter().find(|i| i.name == name) else {
         return Err(ListenerProblem::Unknown { name, usable });

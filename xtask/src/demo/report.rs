@@ -141,6 +141,6 @@ pub(super) fn next(link: Link, mode: Mode) -> String {
   cargo xtask demo --link {link} --mode {mode}    the same over another underlay
   cargo xtask install                          put rovy into /usr/local/bin
   sudo rovy start                              run a node of your own
-  sudo rovy listener start /ethif/<interface>  let it find neighbours on an Ethernet segment"
+  sudo rovy listener start /ethif/<interface>  take neighbours on an Ethernet segment"
     )
 }

@@ -89,7 +89,7 @@ impl Node {
     pub fn moved_to(&mut self, now: Now, index: u32, endpoint: Endpoint) {
         let Some(session) = self.session(index) else { return };
         let id = session.peer;
-        if session.path == Path::Direct(endpoint) {
+        if session.path == Path::Direct(endpoint) || !session.may_move(now.mono_ns) {
             return;
         }
         session.path = Path::Direct(endpoint);

@@ -26,6 +26,8 @@ const JITTER_NS: u64 = SECOND / 3;
 const GIVE_UP_NS: u64 = 90 * SECOND;
 /// Longest pause between tries of a peer that is to be kept.
 const BACK_OFF_NS: u64 = 300 * SECOND;
+/// How long a session waits for the first data message of its initiator.
+pub(super) const UNCONFIRMED_NS: u64 = 10 * SECOND;
 /// How long, and how often, copies of an answered hello get the same response.
 const COPIES_NS: u64 = 5 * SECOND;
 const COPIES: u8 = 8;
@@ -56,7 +58,8 @@ impl Node {
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let mut paths = peer.paths();
-        let (psk, current) = (peer.psk, peer.current);
+        let current = peer.current;
+        let psk = self.psk(id);
         if let Some(path) = current.and_then(|i| self.session(i).map(|s| s.path.clone()))
             && !paths.contains(&path)
         {
@@ -165,7 +168,7 @@ impl Node {
         let suite = if self.config.aes && incoming.offer.aes { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
         let choice = Choice { suite, receive_mtu: self.config.receive_mtu, observed: observed(origin) };
         let index = self.indices.take(&mut self.rng).ok_or(DropReason::Limit)?;
-        let psk = self.peers.get(&id).map_or(self.config.psk, |p| p.psk);
+        let psk = self.psk(id);
         let remote = hello.sender_index.get();
         let made = handshake::respond(incoming, &psk, index, remote, &choice).and_then(|(keys, response)| {
             let path = origin.back();
@@ -213,7 +216,10 @@ impl Node {
         peer.received_ns = Some(now.mono_ns);
         let remote = response.sender_index.get();
         let terms = Terms { peer: id, remote, initiator: true, path: origin.back(), suite: choice.suite };
-        let session = Session::new(now.mono_ns, terms, &keys).ok_or(DropReason::BadHandshake)?;
+        let Some(session) = Session::new(now.mono_ns, terms, &keys) else {
+            self.release(index);
+            return Err(DropReason::BadHandshake);
+        };
         if let Some(seen) = choice.observed {
             tracing::debug!(peer = %id, %seen, "the peer sees this node's hello come from there");
         }
@@ -226,18 +232,23 @@ impl Node {
     }
 
     fn install(&mut self, now: Now, index: u32, session: Session) {
-        self.wake(session.expires_ns());
+        let (peer, initiator) = (session.peer, session.initiator);
+        self.wake(if initiator { session.expires_ns() } else { now.mono_ns + UNCONFIRMED_NS });
         if let Some(position) = self.indices.position(index) {
             self.entries[position] = Some(Entry::Session(Box::new(session)));
         }
-        self.publish_receive(now.mono_ns, index);
+        // A stranger gets a slot when it has proved to be there, not for a hello. A peer that has one is received at once.
+        if self.slots.of(peer).is_some() || initiator {
+            self.publish_receive(now.mono_ns, index);
+        }
     }
 
     /// Makes a session the one to send on. The one before it still receives.
     pub(super) fn promote(&mut self, now: Now, id: PeerId, index: u32) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let first = peer.current.is_none();
-        if peer.next == Some(index) {
+        let confirmed = peer.next == Some(index);
+        if confirmed {
             peer.next = None;
         }
         peer.tries = 0;
@@ -246,6 +257,14 @@ impl Node {
         let oldest = std::mem::replace(&mut peer.previous, before);
         if let Some(oldest) = oldest {
             self.end_session(oldest);
+        }
+        if confirmed {
+            self.publish_receive(now.mono_ns, index);
+        }
+        let routed = self.session(index).is_some_and(|s| matches!(s.path, Path::Routed { .. }));
+        let link = before.and_then(|i| self.session(i)).is_some_and(|s| matches!(s.path, Path::Direct(_)));
+        if routed && link {
+            self.actions.extend(self.slots.of(id).map(Action::Silence));
         }
         self.publish_transmit(now.mono_ns, index);
         if first {

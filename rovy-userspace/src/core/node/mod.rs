@@ -61,6 +61,13 @@ enum Entry {
     Reserved(u64),
 }
 
+/// What was configured for one peer, instead of what holds for all.
+#[derive(Default)]
+struct Policy {
+    psk: Option<[u8; 32]>,
+    transit: Option<bool>,
+}
+
 /// One node of the network.
 pub struct Node {
     id: PeerId,
@@ -69,6 +76,8 @@ pub struct Node {
     mac1_key: Key,
     rng: Rng,
     peers: BTreeMap<PeerId, Peer>,
+    /// What was configured for single peers; outlives their sessions.
+    policies: BTreeMap<PeerId, Policy>,
     by_address: HashMap<Ipv6Addr, PeerId>,
     indices: Indices,
     entries: Vec<Option<Entry>>,
@@ -90,6 +99,7 @@ impl Node {
             mac1_key: super::mac::mac1_key(id.public_key()),
             rng: Rng::new(seed),
             peers: BTreeMap::new(),
+            policies: BTreeMap::new(),
             by_address: HashMap::new(),
             indices: Indices::new(sessions),
             entries: std::iter::repeat_with(|| None).take(sessions as usize).collect(),
@@ -186,12 +196,12 @@ impl Node {
 
     /// The pre-shared key for one peer.
     pub fn set_psk(&mut self, id: PeerId, psk: [u8; 32]) {
-        self.peer(id).psk = psk;
+        self.policies.entry(id).or_default().psk = Some(psk);
     }
 
     /// Whether one peer may use this node for transit, instead of what the node allows everybody.
     pub fn set_transit(&mut self, id: PeerId, allowed: bool) {
-        self.peer(id).transit = Some(allowed);
+        self.policies.entry(id).or_default().transit = Some(allowed);
     }
 
     /// Adds a route by hand; whether it is new. An existing session moves onto it unless it is direct.
@@ -240,8 +250,12 @@ impl Node {
 
     fn peer(&mut self, id: PeerId) -> &mut Peer {
         self.by_address.insert(id.address(), id);
-        let psk = self.config.psk;
-        self.peers.entry(id).or_insert_with(|| Peer { psk, ..Peer::default() })
+        self.peers.entry(id).or_default()
+    }
+
+    /// The pre-shared key with a peer.
+    fn psk(&self, id: PeerId) -> [u8; 32] {
+        self.policies.get(&id).and_then(|p| p.psk).unwrap_or(self.config.psk)
     }
 
     fn session(&mut self, index: u32) -> Option<&mut Session> {
@@ -284,7 +298,7 @@ impl Node {
         let Path::Direct(endpoint) = session.path else { return };
         let (peer, keys, expires_ns) = (session.peer, session.hop.1, session.expires_ns());
         let Some(slot) = self.slots.take(now_ns, peer) else { return };
-        let transit = self.peers.get(&peer).and_then(|p| p.transit).unwrap_or(allowed);
+        let transit = self.policies.get(&peer).and_then(|p| p.transit).unwrap_or(allowed);
         self.actions.push_back(Action::Receive(LinkRx { index, slot, transit, peer, keys, expires_ns, endpoint }));
     }
 

@@ -2,6 +2,7 @@
 
 use rovy_common::wire::codec;
 
+use super::handshakes::UNCONFIRMED_NS;
 use super::{Action, Entry, Node, Path};
 use crate::core::session::{REJECT_NS, REKEY_NS, REKEY_RESPONDER_NS, Session};
 use crate::core::time::{Now, SECOND};
@@ -79,8 +80,12 @@ impl Node {
         let Some(peer) = self.peers.get(&id) else { return };
         let indices: Vec<u32> = peer.sessions().collect();
         for index in indices {
+            let unconfirmed = self.peers.get(&id).is_some_and(|p| p.next == Some(index));
+            let life = if unconfirmed { UNCONFIRMED_NS } else { REJECT_NS };
             let Some(session) = self.session(index) else { continue };
-            if session.age(now_ns) < REJECT_NS {
+            if session.age(now_ns) < life {
+                let end = session.created_ns + life;
+                self.wake(end);
                 continue;
             }
             let direct = matches!(session.path, Path::Direct(_));

@@ -155,7 +155,7 @@ impl Links {
         if own != pin {
             link = link.pin(&own).map_err(|e| reason(&e))?.into();
         }
-        let why = format!("{}: taken over from the agent before, driver {}", mode.name(), device.driver());
+        let why = format!("taken over from the agent before, driver {}", device.driver());
         let attached = Attached { ifindex, ifname: device.name, mode, why, port };
         Ok(Held { _link: link, pin: own, attached })
     }
@@ -185,9 +185,9 @@ impl Links {
             match program_mut(ebpf)?.attach_to_if_index(ifindex, mode.flags()) {
                 Ok(id) => {
                     let why = match (mode, failures.first()) {
-                        (Mode::Native, _) => format!("native: driver {}", device.driver()),
-                        (Mode::Generic, Some(failure)) => format!("generic: {failure}"),
-                        (Mode::Generic, None) => "generic: asked for".into(),
+                        (Mode::Native, _) => format!("driver {}", device.driver()),
+                        (Mode::Generic, Some(failure)) => failure.clone(),
+                        (Mode::Generic, None) => "asked for".into(),
                     };
                     let attached = Attached { ifindex, ifname: ifname.into(), mode: *mode, why, port };
                     return self.hold(ebpf, id, attached);
