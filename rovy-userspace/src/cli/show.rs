@@ -23,6 +23,12 @@ pub(super) fn started(i: &Info, listeners: &[Listener], fc00: &Fc00Status) {
     super::outcome::print(&out);
 }
 
+/// The same as one line of JSON.
+pub(super) fn started_json(info: &Info, listeners: &[Listener], fc00: &Fc00Status) {
+    let line = serde_json::json!({ "info": info, "listeners": listeners, "fc00": fc00 });
+    super::outcome::print(&format!("{line}\n"));
+}
+
 fn identity(i: &Info) -> String {
     list(&[
         ("peer id", i.peer_id.to_string()),

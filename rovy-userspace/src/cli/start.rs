@@ -9,7 +9,7 @@ use crate::identity::SecretKey;
 use crate::identity::keyfile;
 use std::path::{Path, PathBuf};
 
-pub(super) fn start(args: Start, socket: Option<PathBuf>) -> Outcome {
+pub(super) fn start(args: Start, socket: Option<PathBuf>, json: bool) -> Outcome {
     let mut paths = Paths::new(&User::current(), args.directory.as_deref());
     if let Some(config) = args.config {
         paths.config = config;
@@ -27,7 +27,7 @@ pub(super) fn start(args: Start, socket: Option<PathBuf>) -> Outcome {
         xdp: args.xdp.map(Into::into),
         ifname: args.ifname,
         fc00: !args.no_fc00,
-        ready: show::started,
+        ready: if json { show::started_json } else { show::started },
     })?;
     Ok(())
 }
