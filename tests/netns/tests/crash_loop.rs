@@ -24,13 +24,14 @@ struct State {
 }
 
 fn state(ns: &Namespace, agent: &Agent) -> Result<State> {
+    let (links, rules) = (ns.ip("-o link")?, ns.ip("-6 rule")?);
+    // Last, so that everything that made the device appear is there.
     let mut pins = Vec::new();
     files(&Path::new("/sys/fs/bpf/rovy").join(agent.address().to_string()), &mut pins);
     pins.sort();
-    let links = ns.ip("-o link")?;
     Ok(State {
         pins,
-        rules: ns.ip("-6 rule")?.matches("fc00::/8").count(),
+        rules: rules.matches("fc00::/8").count(),
         tuns: links.matches(": crash0").count(),
         attached: links.lines().filter(|l| l.contains("xdp") && l.contains("wan0")).count(),
     })

@@ -38,11 +38,11 @@ pub fn left(root: &Path) -> Result<Vec<Left>, XdpError> {
     if !root.try_exists().unwrap_or(true) {
         return Ok(all);
     }
-    for node in bpffs::names(root)? {
+    for node in names(root)? {
         let node = root.join(node);
-        for version in bpffs::names(&node)? {
+        for version in names(&node)? {
             let dir = node.join(version);
-            let names = bpffs::names(&dir)?;
+            let names = names(&dir)?;
             let pins = names.iter().filter(|name| Links::is_pin(name)).map(|name| dir.join(name));
             let dead_links = pins.filter(|pin| matches!(sys::link_ifindex(pin), Ok(0))).collect();
             all.push(Left { alive: held(&dir), dir, dead_links });
@@ -50,6 +50,14 @@ pub fn left(root: &Path) -> Result<Vec<Left>, XdpError> {
     }
     all.sort_by(|a, b| a.dir.cmp(&b.dir));
     Ok(all)
+}
+
+/// Names in a directory; none in one that an agent has just removed.
+fn names(dir: &Path) -> Result<Vec<String>, XdpError> {
+    match bpffs::names(dir) {
+        Err(_) if !dir.exists() => Ok(Vec::new()),
+        names => names,
+    }
 }
 
 fn held(dir: &Path) -> bool {
