@@ -12,4 +12,5 @@ pub mod fc00;
 pub mod identity;
 pub mod multiaddr;
 pub mod netlink;
+pub mod privileges;
 pub mod transport;

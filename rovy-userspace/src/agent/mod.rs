@@ -22,6 +22,7 @@ use anyhow::Context;
 use rovy_common::maps::LAYOUT;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
+use zeroize::Zeroizing;
 
 use crate::api::Server;
 use crate::config::{Config, PeerTransit, Transit, XdpMode};
@@ -71,8 +72,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 }
 
 fn node(secret: SecretKey, config: &Config) -> anyhow::Result<Node> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).context("the system gives no randomness")?;
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut_slice()).context("the system gives no randomness")?;
     let config = NodeConfig {
         secret,
         width: config.node.slot_width.into(),
@@ -83,7 +84,7 @@ fn node(secret: SecretKey, config: &Config) -> anyhow::Result<Node> {
         aes: fast_aes(),
         psk: [0; 32],
     };
-    Ok(Node::new(config, seed))
+    Ok(Node::new(config, *seed))
 }
 
 /// Whether AES-GCM beats ChaCha20-Poly1305 here.

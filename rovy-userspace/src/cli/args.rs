@@ -32,6 +32,8 @@ pub(super) enum Group {
     /// Make and check keyfiles
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Look for what is wrong on this host; exit code 1 when something is
+    Doctor,
     #[command(flatten)]
     Ask(Question),
 }

@@ -28,8 +28,16 @@ impl No {
         Self { code, message: message.into(), next }
     }
 
+    /// An exit code alone: what there is to say is said.
+    pub(super) fn quiet(code: u8) -> Self {
+        Self::new(code, "", None)
+    }
+
     /// On stderr for people; with `--json` on stdout too, in the form of the API's errors.
     pub(super) fn print(&self, json: bool) {
+        if self.message.is_empty() {
+            return;
+        }
         let mut err = io::stderr().lock();
         let _ = writeln!(err, "rovy: {}", self.message);
         if let Some(next) = &self.next {

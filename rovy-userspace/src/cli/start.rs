@@ -4,9 +4,11 @@ use super::args::Start;
 use super::outcome::{No, Outcome, USAGE, print};
 use super::{files, show};
 use crate::agent::{self, Options};
-use crate::config::{Config, ConfigError, LogFormat, Paths, User, persist};
+use crate::config::{Config, ConfigError, LogFormat, Paths, User, XdpMode, persist};
+use crate::dataplane::xdp;
 use crate::identity::SecretKey;
 use crate::identity::keyfile;
+use crate::privileges;
 use std::path::{Path, PathBuf};
 
 pub(super) fn start(args: Start, socket: Option<PathBuf>, json: bool) -> Outcome {
@@ -20,6 +22,8 @@ pub(super) fn start(args: Start, socket: Option<PathBuf>, json: bool) -> Outcome
         paths.socket = socket;
     }
     log(args.log.as_deref().unwrap_or(&config.log.level), config.log.format)?;
+    let mode = args.xdp.map_or(config.listen.xdp.mode, Into::into);
+    reduce(mode)?;
     agent::run(Options {
         secret,
         config,
@@ -30,6 +34,15 @@ pub(super) fn start(args: Start, socket: Option<PathBuf>, json: bool) -> Outcome
         ready: if json { show::started_json } else { show::started },
     })?;
     Ok(())
+}
+
+/// Does what takes more than the agent keeps, then gives the rest up. No thread but this one runs yet.
+fn reduce(mode: XdpMode) -> Outcome {
+    if mode != XdpMode::Off {
+        xdp::prepare_host();
+    }
+    let done = privileges::hide_memory().and_then(|()| privileges::give_up());
+    done.map_err(|e| No::from(anyhow::Error::new(e).context("cannot give up privileges that are not needed")))
 }
 
 fn secret(given: Option<&Path>, paths: &mut Paths) -> Outcome<SecretKey> {

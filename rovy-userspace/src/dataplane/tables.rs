@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rovy_common::hop::{self, Message, Place, Verdict};
 use rovy_common::label::{Label, Width};
-use rovy_common::maps::{RxLink, SlotStats, TxLink};
+use rovy_common::maps::{HopKeys, RxLink, SlotStats, TxLink};
 use rovy_common::replay::{Window, Words};
 use rovy_common::wire::{FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
+
+use zeroize::Zeroize;
 
 use super::xdp::{Windows, Xdp};
 use super::{Dataplane, Seen};
@@ -279,6 +281,12 @@ impl hop::Tables for Tables {
     }
 }
 
+/// Keys that are no longer used do not stay in memory.
+fn wipe(keys: &mut HopKeys) {
+    keys.tag.zeroize();
+    keys.mask.zeroize();
+}
+
 impl Dataplane for Tables {
     type Error = Infallible;
 
@@ -293,16 +301,24 @@ impl Dataplane for Tables {
     }
 
     fn clear_receive(&mut self, index: u32) -> Result<Option<Seen>, Infallible> {
-        let gone = self.rx.remove(&index);
-        Ok(gone.map(|r| Box::new(std::array::from_fn(|i| r.marks.load(i)))))
+        let gone = self.rx.get_mut(&index).map(|r| {
+            wipe(&mut r.link.keys);
+            Box::new(std::array::from_fn(|i| r.marks.load(i)))
+        });
+        self.rx.remove(&index);
+        Ok(gone)
     }
 
     fn set_transmit(&mut self, tx: &TxLink, endpoint: Endpoint) -> Result<(), Infallible> {
+        self.clear_transmit(tx.slot as u16)?;
         self.tx.insert(tx.slot as u16, (*tx, endpoint));
         Ok(())
     }
 
     fn clear_transmit(&mut self, slot: u16) -> Result<(), Infallible> {
+        if let Some((tx, _)) = self.tx.get_mut(&slot) {
+            wipe(&mut tx.keys);
+        }
         self.tx.remove(&slot);
         Ok(())
     }

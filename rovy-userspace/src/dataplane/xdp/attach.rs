@@ -88,6 +88,11 @@ impl Links {
         self.dir.join(format!("link-{ifindex}-{}", mode.name()))
     }
 
+    /// Whether a pin of this name is one of a link.
+    pub(super) fn is_pin(name: &str) -> bool {
+        Self::parse_pin(name).is_some()
+    }
+
     fn parse_pin(name: &str) -> Option<(u32, Mode)> {
         let (ifindex, mode) = name.strip_prefix("link-")?.split_once('-')?;
         let mode = [Mode::Native, Mode::Generic].into_iter().find(|m| m.name() == mode)?;

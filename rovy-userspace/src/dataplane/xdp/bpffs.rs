@@ -28,10 +28,8 @@ pub(super) fn raise_memlock() {
 
 /// Makes `dir`, mounting a bpffs first when the usual place has none.
 pub(super) fn prepare(dir: &Path) -> Result<(), XdpError> {
-    let root = Path::new(BPFFS);
-    if dir.starts_with(root) && !is_bpffs(root)? {
-        mount("bpf", root, "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
-            .map_err(|e| failed("mount a BPF file system at", root)(e.into()))?;
+    if dir.starts_with(BPFFS) {
+        mounted()?;
     }
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("create", dir))?;
     if !is_bpffs(dir)? {
@@ -39,6 +37,16 @@ pub(super) fn prepare(dir: &Path) -> Result<(), XdpError> {
         return Err(failed("pin to", dir)(error));
     }
     Ok(())
+}
+
+/// Mounts the BPF file system where it belongs, if it is not there.
+pub(super) fn mounted() -> Result<(), XdpError> {
+    let root = Path::new(BPFFS);
+    if is_bpffs(root)? {
+        return Ok(());
+    }
+    mount("bpf", root, "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
+        .map_err(|e| failed("mount a BPF file system at", root)(e.into()))
 }
 
 fn is_bpffs(path: &Path) -> Result<bool, XdpError> {

@@ -1,6 +1,8 @@
 //! What a device is and which XDP program it carries.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::OnceLock;
 
 use aya::programs::loaded_programs;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -87,9 +89,21 @@ fn kind_name(kind: &InfoKind) -> String {
     }
 }
 
-/// The name of a loaded program.
+/// Names of programs by their ids, learnt while the process could ask for them.
+static NAMES: OnceLock<BTreeMap<u32, String>> = OnceLock::new();
+
+fn names() -> BTreeMap<u32, String> {
+    let name = |p: &aya::programs::ProgramInfo| Some((p.id(), p.name_as_str()?.to_owned()));
+    loaded_programs().filter_map(Result::ok).filter_map(|p| name(&p)).collect()
+}
+
+/// Learns the names of the programs that are loaded: asking takes CAP_SYS_ADMIN.
+pub(super) fn remember_programs() {
+    NAMES.get_or_init(names);
+}
+
+/// The name of a loaded program; `?` for one that came when the process could no longer ask.
 pub(super) fn program_name(id: u32) -> String {
-    let name = |p: aya::programs::ProgramInfo| p.name_as_str().map(str::to_owned);
-    let program = loaded_programs().filter_map(Result::ok).find(|p| p.id() == id);
-    program.and_then(name).unwrap_or_else(|| "?".into())
+    let known = NAMES.get().and_then(|names| names.get(&id).cloned());
+    known.or_else(|| names().remove(&id)).unwrap_or_else(|| "?".into())
 }

@@ -9,6 +9,7 @@ mod bpffs;
 mod counters;
 mod device;
 mod error;
+mod left;
 mod maps;
 mod object;
 mod pod;
@@ -17,6 +18,7 @@ mod sys;
 pub use attach::{Attached, Mode, Wish};
 pub use counters::{Counters, Windows};
 pub use error::XdpError;
+pub use left::{Left, ROOT as PIN_ROOT, left};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,6 +68,18 @@ pub struct Xdp {
     windows: Arc<Windows>,
     pin_dir: PathBuf,
     log: object::Log,
+    /// Tells others that somebody is here.
+    _hold: Option<std::fs::File>,
+}
+
+/// What needs CAP_SYS_ADMIN and CAP_SYS_RESOURCE, for an agent that gives them up: mounts the BPF file system and lifts the
+/// limit of locked memory, and learns the names of the programs of others. What fails shows in [`Xdp::open`].
+pub fn prepare_host() {
+    device::remember_programs();
+    bpffs::raise_memlock();
+    if let Err(error) = bpffs::mounted() {
+        tracing::debug!(%error, "no BPF file system");
+    }
 }
 
 /// Ends what an earlier agent of this node left in the kernel, of any layout: for an agent that runs without XDP. Whether
@@ -98,6 +112,7 @@ impl Xdp {
     pub fn open_object(params: &Params, object: &[u8]) -> Result<(Self, Adopted), XdpError> {
         bpffs::raise_memlock();
         bpffs::prepare(&params.pin_dir)?;
+        let hold = left::hold(&params.pin_dir);
         object::drop_unfit_maps(params)?;
         let mut ebpf = object::load(params, object)?;
         let log = object::Log::open(&mut ebpf, params.log_level);
@@ -108,7 +123,7 @@ impl Xdp {
         let mut links = Links::new(&params.pin_dir);
         let attached = links.adopt(&mut ebpf, &mut maps)?;
         let adopted = Adopted { links: maps.transmitters()?, receivers: maps.receivers()?, attached };
-        Ok((Self { ebpf, maps, links, counters, windows, pin_dir: params.pin_dir.clone(), log }, adopted))
+        Ok((Self { ebpf, maps, links, counters, windows, pin_dir: params.pin_dir.clone(), log, _hold: hold }, adopted))
     }
 
     /// Puts the program onto a device and the device among the redirect targets. An attached device stays as it is.

@@ -115,7 +115,10 @@ impl Agent {
         let log = File::options().create(true).append(true).open(self.log())?;
         // The agent goes with the thread that started it, even when that is killed.
         let mut command = self.inside(&["--pdeathsig", "KILL"]);
-        command.args(["start", "--log", "info,rovy_userspace=debug", "-D"]).arg(self.dir()).args(args);
+        command.arg("start").arg("-D").arg(self.dir()).args(args);
+        if !args.contains(&"--log") {
+            command.args(["--log", "info,rovy_userspace=debug"]);
+        }
         command.env("RUST_BACKTRACE", "1").process_group(0);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().with_context(|| format!("cannot run {}", command::line(&command)))?);
