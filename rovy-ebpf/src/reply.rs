@@ -36,7 +36,11 @@ pub fn write(packet: &mut Packet, s: &Source, words: &[u64; REPLY]) -> bool {
 /// The address that the hello was sent to, or of the interface when it was sent to a group.
 #[inline(always)]
 fn own_mac(s: &Source) -> Option<u64> {
-    if s.macs[0] & 1 != 0 { maps::own_mac(s.ifindex) } else { Some(u64::from(s.macs[0]) | u64::from(s.macs[1] & 0xffff) << 32) }
+    if s.macs[0] & 1 != 0 {
+        maps::own_mac(s.ifindex)
+    } else {
+        Some(u64::from(s.macs[0]) | u64::from(s.macs[1] & 0xffff) << 32)
+    }
 }
 
 #[inline(always)]
