@@ -18,7 +18,7 @@ use super::tun::Host;
 use crate::core::{Action, HEADROOM, Inbound, Node, Origin, Path};
 use crate::dataplane::{Admission, Gate, Switched, Tables};
 use crate::fc00::packet;
-use crate::transport::{Endpoint, drop_reason};
+use crate::transport::{Batch, Endpoint, drop_reason};
 
 /// Actions that may wait for the linker before sockets are read no further.
 const BACKLOG: usize = 1024;
@@ -94,8 +94,14 @@ impl Engine {
         self.actions.len() >= BACKLOG
     }
 
-    /// A message from the underlay. `exact`: nothing may follow it.
-    pub(super) fn receive(&mut self, from: Endpoint, message: &mut [u8], exact: bool) {
+    /// Messages from the underlay. `exact`: nothing may follow one.
+    pub(super) fn receive_all(&mut self, batch: &mut Batch, exact: bool) {
+        for (received, message) in batch.messages_mut() {
+            self.receive(received.from, message, exact);
+        }
+    }
+
+    fn receive(&mut self, from: Endpoint, message: &mut [u8], exact: bool) {
         if let Err(reason) = self.take(from, message, exact) {
             self.tables.count(Counter::Drop(reason));
             tracing::trace!(?from, reason = reason.name(), "dropped");

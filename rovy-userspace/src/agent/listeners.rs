@@ -204,11 +204,7 @@ async fn read_udp(engine: &Shared, socket: &UdpSocket) {
         room(engine).await;
         match socket.recv(&mut batch).await {
             Ok(n) => {
-                let mut e = engine.borrow_mut();
-                for (received, message) in batch.messages_mut() {
-                    e.receive(received.from, message, true);
-                }
-                drop(e);
+                engine.borrow_mut().receive_all(&mut batch, true);
                 others(n).await;
             }
             Err(error) => {
@@ -225,11 +221,7 @@ async fn read_ethernet(engine: &Shared, socket: &EthernetSocket) {
         room(engine).await;
         match socket.recv(&mut batch).await {
             Ok(n) => {
-                let mut e = engine.borrow_mut();
-                for (received, message) in batch.messages_mut() {
-                    e.receive(received.from, message, false);
-                }
-                drop(e);
+                engine.borrow_mut().receive_all(&mut batch, false);
                 others(n).await;
             }
             // The socket lives on; the interface may come up again.
