@@ -211,6 +211,31 @@ fn a_broken_configuration_keeps_the_agent_from_starting() {
     assert!(ran.err.contains(&format!("{config}:2:7: fc00.mtu: must be 1280 to 9000")), "{}", ran.err);
 }
 
+#[test]
+fn a_start_warns_of_an_open_keyfile_and_refuses_a_wrong_one() {
+    let dir = tempfile::tempdir().unwrap();
+    // The configuration ends the start where the keyfile does not.
+    let config = file(dir.path(), "config.toml", "[node]\nslot_width = 3\n", 0o600);
+    let start = |keyfile: &str| rovy(&["start", "-D", dir.path().to_str().unwrap(), "-K", keyfile]);
+    let ran = start(&file(dir.path(), "open", GOOD, 0o644));
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("warning") && ran.err.contains("0644") && ran.err.contains("chmod 600"), "{}", ran.err);
+    assert!(ran.err.contains(&format!("{config}:2:14: node.slot_width: must be 1 or 2")), "{}", ran.err);
+    for (field, text) in
+        [("PeerID", GOOD.replace("bafzqaid2", "bafzqaid3")), ("IPAddr", GOOD.replace("fc89:", "fc88:"))]
+    {
+        let path = file(dir.path(), field, &text, 0o600);
+        let ran = start(&path);
+        assert_eq!(ran.code, 1, "{field}");
+        assert!(ran.err.contains(&path) && ran.err.contains(field) && !ran.err.contains(&config), "{}", ran.err);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "the keyfile was touched");
+    }
+    // What is there and is no keyfile is not taken for a missing one.
+    let ran = start(&file(dir.path(), "nothing", "", 0o600));
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("PrivateKey is missing"), "{}", ran.err);
+}
+
 /// An agent that answers as it is told, on a thread of its own.
 struct FakeAgent {
     dir: tempfile::TempDir,

@@ -138,6 +138,12 @@ fn two_agents_on_one_host() {
     });
 }
 
+/// Opens a device again that was just closed. A process that another test starts at this moment holds a copy of the
+/// descriptor until it runs its program.
+async fn reopen(name: &str) -> Tun {
+    support::until("the device to be free", async || Tun::open(name, 1400).ok()).await
+}
+
 #[test]
 fn what_a_crashed_agent_left_is_replaced() {
     rooted("what_a_crashed_agent_left_is_replaced", || async {
@@ -148,7 +154,7 @@ fn what_a_crashed_agent_left_is_replaced() {
         let other = Tun::open("other", 1400).unwrap();
         let other_routing = routing::setup(&netlink, "other", B, 1400).await.unwrap();
         for round in 0..3 {
-            let tun = Tun::open("rovy0", 1400).unwrap();
+            let tun = reopen("rovy0").await;
             let _crashed = routing::setup(&netlink, "rovy0", A, 1400).await.unwrap();
             // Again on the same device, as after a restart with the device kept.
             let again = routing::setup(&netlink, "rovy0", A, 1400).await.unwrap();
@@ -158,7 +164,7 @@ fn what_a_crashed_agent_left_is_replaced() {
             drop(tun);
         }
         // Another identity cleans up as well.
-        let tun = Tun::open("rovy0", 1400).unwrap();
+        let tun = reopen("rovy0").await;
         let c = Ipv6Addr::new(0xfc0c, 0, 0, 0, 0, 0, 0, 0xc);
         let routing = routing::setup(&netlink, "rovy0", c, 1400).await.unwrap();
         assert_eq!(rules(&ns).len(), 5);
@@ -196,7 +202,7 @@ fn devices_and_setups_that_cannot_be() {
         // IPv6 off for new devices: ours is switched on, others are left.
         drop(tun);
         ns.exec("sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
-        tun = Tun::open("rovy0", 1400).unwrap();
+        tun = reopen("rovy0").await;
         let routing = routing::setup(&netlink, "rovy0", A, 1000).await.unwrap();
         assert!(ns.ip("link show rovy0").contains("mtu 1280"), "IPv6 needs 1280");
 

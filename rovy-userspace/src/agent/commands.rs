@@ -142,7 +142,6 @@ impl Control {
         listeners::start(&self.engine, address.clone(), socket);
         {
             let mut e = self.engine.borrow_mut();
-            e.links.interfaces = interfaces;
             if let Some(interface) = interface {
                 e.kernel.attach(interface.index, &interface.name);
             }

@@ -89,6 +89,14 @@ impl Engine {
         self.work.notify_one();
     }
 
+    /// Tells the neighbours where this node is now. What is to be sent goes before the links are published anew: then the
+    /// kernel asks for forgotten next hops from the address they are to learn.
+    pub(super) fn announce(&mut self) {
+        self.node.announce(clock::now());
+        self.collect();
+        self.touch();
+    }
+
     /// Whether readers should pause.
     pub(super) fn busy(&self) -> bool {
         self.actions.len() >= BACKLOG

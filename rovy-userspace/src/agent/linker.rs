@@ -1,7 +1,8 @@
 //! Does what the core wants done, in order: sends its messages, and tells tables and kernel about links. One task, the only
 //! one that writes tables, so no older state overwrites a newer one while it waits for an answer of the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rovy_common::encap::Macs;
@@ -10,17 +11,28 @@ use rovy_common::maps::{RxLink, Source, TxLink, neighbour_id, rx_flag, tx_flag};
 use super::engine::Shared;
 use crate::core::{Action, LinkRx, LinkTx};
 use crate::dataplane::{Dataplane, Wire};
-use crate::netlink::{Interface, Netlink};
+use crate::netlink::{Interface, Netlink, ResolveError};
 use crate::transport::Endpoint;
 
 /// How long an answer of the kernel may take before the link is published without it.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// A neighbour of the underlay: the interface and its address.
+pub(super) type NextHop = (u32, IpAddr);
+
+/// Where an endpoint is.
+struct Place {
+    /// What the link's frames look like, or why that is not known.
+    wire: Result<Wire, String>,
+    next_hop: Option<NextHop>,
+}
 
 /// A sending side as the core wants it, and what became of it.
 #[derive(Clone)]
 pub(super) struct Sending {
     pub(super) link: LinkTx,
     counter: u32,
+    next_hop: Option<NextHop>,
     /// Empty while the kernel sends by itself; else why it does not.
     pub(super) why: String,
 }
@@ -40,6 +52,11 @@ impl Links {
     pub(super) fn name(&self, ifindex: u32) -> String {
         let found = self.interfaces.iter().find(|i| i.index == ifindex);
         found.map_or_else(|| format!("#{ifindex}"), |i| i.name.clone())
+    }
+
+    /// The neighbours of the underlay that the links lead through.
+    pub(super) fn next_hops(&self) -> BTreeSet<NextHop> {
+        self.tx.values().filter_map(|s| s.next_hop).collect()
     }
 }
 
@@ -64,6 +81,24 @@ pub(super) async fn run(engine: Shared, netlink: Netlink, ethertype: u16) {
     }
 }
 
+/// Whether others may have to reach this host elsewhere.
+fn moved(before: &[Interface], now: &[Interface]) -> bool {
+    fn at(i: &Interface) -> impl PartialEq + '_ {
+        (i.index, i.up && i.carrier, i.mac, &i.addrs)
+    }
+    !before.iter().map(at).eq(now.iter().map(at))
+}
+
+/// Has the kernel find or confirm a neighbour's MAC address. What comes of it is told by netlink.
+pub(super) async fn confirm(netlink: &Netlink, ifindex: u32, addr: IpAddr) {
+    match tokio::time::timeout(PATIENCE, netlink.probe_neighbour(ifindex, addr)).await {
+        Ok(Ok(())) => {}
+        // Not a matter of life: an ordinary user may not, and the sockets make the kernel ask as well.
+        Ok(Err(error)) => tracing::debug!(%error, "cannot have the neighbour confirmed"),
+        Err(_) => tracing::debug!(%addr, "the kernel does not answer"),
+    }
+}
+
 struct Linker {
     engine: Shared,
     netlink: Netlink,
@@ -83,8 +118,13 @@ impl Linker {
         }
     }
 
-    /// What the link's frames look like, or why that is not known.
-    async fn locate(&self, endpoint: &Endpoint) -> Result<Wire, String> {
+    async fn locate(&self, endpoint: &Endpoint) -> Place {
+        let mut next_hop = None;
+        let wire = self.wire(endpoint, &mut next_hop).await;
+        Place { wire, next_hop }
+    }
+
+    async fn wire(&self, endpoint: &Endpoint, next_hop: &mut Option<NextHop>) -> Result<Wire, String> {
         match *endpoint {
             Endpoint::Ethernet { ifindex, mac } => {
                 let e = self.engine.borrow();
@@ -102,6 +142,16 @@ impl Linker {
                 let resolving = self.netlink.resolve_on(remote.ip(), local, scope);
                 let resolved = tokio::time::timeout(PATIENCE, resolving).await;
                 let underlay = resolved.map_err(|_| "the kernel does not answer".to_owned())?;
+                match &underlay {
+                    Ok(u) => *next_hop = Some((u.ifindex, u.next_hop)),
+                    Err(ResolveError::NoNeighbour { ifindex, next_hop: at, .. }) => {
+                        *next_hop = Some((*ifindex, *at));
+                        // Nothing may be sent that would make the kernel ask, and a neighbour that has our former MAC
+                        // address learns the new one by being asked.
+                        confirm(&self.netlink, *ifindex, *at).await;
+                    }
+                    Err(_) => {}
+                }
                 let underlay = underlay.map_err(|e| e.to_string())?;
                 Wire::udp(&underlay, remote, port).ok_or_else(|| "address families differ".to_owned())
             }
@@ -116,7 +166,7 @@ impl Linker {
     }
 
     async fn receive(&self, link: LinkRx) {
-        let wire = self.locate(&link.endpoint).await;
+        let Place { wire, .. } = self.locate(&link.endpoint).await;
         if let Ok(wire) = &wire {
             self.attach(wire);
         }
@@ -141,7 +191,7 @@ impl Linker {
     }
 
     async fn transmit(&self, link: LinkTx) {
-        let wire = self.locate(&link.endpoint).await;
+        let Place { wire, next_hop } = self.locate(&link.endpoint).await;
         if let Ok(wire) = &wire {
             self.attach(wire);
         }
@@ -191,7 +241,7 @@ impl Linker {
         if !why.is_empty() && e.links.tx.get(&slot).is_none_or(|old| old.why != why) {
             tracing::info!(slot, peer = %link.peer, why, "the agent sends on this link");
         }
-        e.links.tx.insert(slot, Sending { link, counter, why });
+        e.links.tx.insert(slot, Sending { link, counter, next_hop, why });
         if known {
             return;
         }
@@ -231,9 +281,15 @@ impl Linker {
             Ok(interfaces) => {
                 let mut e = self.engine.borrow_mut();
                 let e = &mut *e;
+                let moved = moved(&e.links.interfaces, &interfaces);
                 if e.links.interfaces != interfaces {
                     e.kernel.interfaces_changed(&interfaces);
                     e.links.interfaces = interfaces;
+                }
+                if moved {
+                    e.listeners.close_moved(&e.links.interfaces);
+                    e.announce();
+                    return;
                 }
                 let udp: Vec<_> = e.listeners.udp_addresses().collect();
                 e.kernel.set_locals(&e.links.interfaces, &udp);

@@ -59,6 +59,20 @@ impl Listeners {
         Some(self.all.remove(at))
     }
 
+    /// Closes the sockets on interfaces that have another MAC address now, as theirs is what frames leave with. Their
+    /// listeners come back like those whose interface was away.
+    pub(super) fn close_moved(&mut self, interfaces: &[Interface]) {
+        for l in &mut self.all {
+            let Some(Socket::Ethernet(s)) = &l.socket else { continue };
+            if interfaces.iter().any(|i| i.index == s.ifindex() && i.mac.is_some_and(|mac| mac != s.mac())) {
+                if let Some(reader) = l.reader.take() {
+                    reader.abort();
+                }
+                l.socket = None;
+            }
+        }
+    }
+
     /// The socket to reach `remote` from: the one bound to `local`, or to the address the host would send from, or to all.
     fn udp(&self, remote: &SocketAddr, local: Option<IpAddr>) -> Option<&Rc<UdpSocket>> {
         let family = |s: &Rc<UdpSocket>| s.local_addr().is_ipv6() == remote.is_ipv6();

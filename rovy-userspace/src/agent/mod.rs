@@ -175,6 +175,7 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     tokio::task::spawn_local(tasks::watch(engine.clone()));
     tokio::task::spawn_local(tasks::secrets(engine.clone()));
     tokio::task::spawn_local(tasks::probe(control.clone()));
+    tokio::task::spawn_local(tasks::confirm(control.clone()));
     tokio::task::spawn_local(tasks::commands(control.clone(), commands));
     for peer in &control.config.peers {
         if let Some(transit) = peer.transit {

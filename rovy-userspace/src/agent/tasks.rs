@@ -1,5 +1,6 @@
 //! What runs beside the readers on the packet thread: timers, watching the host, commands, the end.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::commands::Control;
 use super::engine::Shared;
+use super::linker::{self, NextHop};
 use super::{clock, tun};
 use crate::api::Request;
 use crate::netlink::{Change, watch};
@@ -17,6 +19,9 @@ use crate::netlink::{Change, watch};
 const PROBE: Duration = Duration::from_secs(1);
 /// How often peers that should be connected get their names resolved anew.
 const REDIAL: u32 = 30;
+/// How often the kernel is reminded that next hops are in use: what it forwards by itself does not count for it, and a
+/// MAC address nobody uses is never checked.
+const CONFIRM: Duration = Duration::from_secs(5);
 /// Notices of the kernel come in bursts: how long to gather them.
 const GATHER: Duration = Duration::from_millis(20);
 
@@ -72,9 +77,10 @@ pub(super) async fn watch(engine: Shared) {
                 let worker = tokio::task::spawn_local(work);
                 while let Some(change) = changes.recv().await {
                     tokio::time::sleep(GATHER).await;
-                    let mut links = matters(change);
+                    let next_hops = engine.borrow().links.next_hops();
+                    let mut links = matters(change, &next_hops);
                     while let Ok(more) = changes.try_recv() {
-                        links |= matters(more);
+                        links |= matters(more, &next_hops);
                     }
                     if links {
                         engine.borrow_mut().touch();
@@ -88,11 +94,22 @@ pub(super) async fn watch(engine: Shared) {
     }
 }
 
+/// Keeps the MAC addresses of next hops true.
+pub(super) async fn confirm(control: Rc<Control>) {
+    loop {
+        tokio::time::sleep(CONFIRM).await;
+        let next_hops = control.engine.borrow().links.next_hops();
+        for (ifindex, addr) in next_hops {
+            linker::confirm(&control.netlink, ifindex, addr).await;
+        }
+    }
+}
+
 /// Whether links may look different on the wire after it.
-fn matters(change: Change) -> bool {
+fn matters(change: Change, next_hops: &BTreeSet<NextHop>) -> bool {
     match change {
         Change::Link(_) | Change::LinkGone(_) | Change::Address(_) | Change::Route | Change::Overrun => true,
-        Change::Neighbour { .. } => true,
+        Change::Neighbour { ifindex, addr } => next_hops.contains(&(ifindex, addr)),
     }
 }
 
@@ -116,6 +133,7 @@ pub(super) async fn probe(control: Rc<Control>) {
         for address in down {
             if control.listen(&address).await.is_ok() {
                 tracing::info!(%address, "the listener is back");
+                control.engine.borrow_mut().announce();
                 control.redial().await;
             }
         }

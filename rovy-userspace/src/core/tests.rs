@@ -375,6 +375,20 @@ fn a_hello_that_was_overtaken_is_not_repeated() {
 }
 
 #[test]
+fn a_node_that_moved_tells_its_neighbours_and_nobody_else() {
+    let mut w = line();
+    let now = w.now();
+    w.nodes[0].announce(now);
+    let sent: Vec<_> = std::iter::from_fn(|| w.nodes[0].poll()).collect();
+    let [Action::Send(Path::Direct(to), bytes)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(*to, endpoint(1));
+    w.deliver(Flight { to: 1, origin: Origin::Direct(endpoint(7)), bytes: bytes.clone() });
+    let id = w.id(0);
+    let path = w.nodes[1].peers().find(|p| p.id == id).and_then(|p| p.path);
+    assert_eq!(path, Some(Path::Direct(endpoint(7))));
+}
+
+#[test]
 fn the_endpoint_follows_authentic_packets_only() {
     let mut w = World::new(2);
     w.connect(0, 1);

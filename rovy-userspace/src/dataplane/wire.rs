@@ -120,7 +120,8 @@ mod tests {
         assert_eq!(endpoint_of(&entry(&wire), None), None);
         for (src, remote) in [("192.0.2.1", "198.51.100.7:9"), ("2001:db8::1", "[2001:db8::2]:65000")] {
             let (src, remote): (IpAddr, SocketAddr) = (src.parse().expect("ip"), remote.parse().expect("endpoint"));
-            let underlay = Underlay { ifindex: 5, ifname: "x".into(), macs, src, mtu: 1500 };
+            let (ifname, next_hop) = ("x".into(), remote.ip());
+            let underlay = Underlay { ifindex: 5, ifname, next_hop, macs, src, mtu: 1500 };
             let wire = Wire::udp(&underlay, remote, 1312).expect("same family");
             assert_eq!(endpoint_of(&entry(&wire), None), Some(Endpoint::Udp { remote, local: Some(src) }));
         }

@@ -18,6 +18,8 @@ pub struct Underlay {
     pub ifindex: u32,
     /// Its name.
     pub ifname: String,
+    /// The gateway, or the remote itself where it is on the segment.
+    pub next_hop: IpAddr,
     /// Next hop's and own MAC address.
     pub macs: Macs,
     /// Own address to send from.
@@ -94,7 +96,8 @@ impl Netlink {
             return Err(ResolveError::NoNeighbour { ifindex: route.ifindex, ifname: egress.name, next_hop, src });
         };
         let mtu = route.mtu.map_or(egress.mtu, |m| m.min(egress.mtu));
-        Ok(Underlay { ifindex: route.ifindex, ifname: egress.name, macs: Macs { dst, src: mac }, src, mtu })
+        let macs = Macs { dst, src: mac };
+        Ok(Underlay { ifindex: route.ifindex, ifname: egress.name, next_hop, macs, src, mtu })
     }
 
     /// Makes the kernel find or confirm the MAC address of a neighbour, as sending to it would: a link that the kernel

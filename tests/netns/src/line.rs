@@ -139,7 +139,15 @@ impl Line {
     ///
     /// # Errors
     /// When something cannot be made.
-    pub fn with_binary(path: &Path, link: Link, [a_mode, r_mode, b_mode]: [Mode; 3]) -> Result<Self> {
+    pub fn with_binary(path: &Path, link: Link, modes: [Mode; 3]) -> Result<Self> {
+        Self::with_links(path, [link; 2], modes)
+    }
+
+    /// As [`Line::with_binary`], with a kind of link for each of a - r and r - b.
+    ///
+    /// # Errors
+    /// When something cannot be made.
+    pub fn with_links(path: &Path, links: [Link; 2], [a_mode, r_mode, b_mode]: [Mode; 3]) -> Result<Self> {
         let (ns_a, ns_r, ns_b) = (Namespace::new("a")?, Namespace::new("r")?, Namespace::new("b")?);
         device::veth(&ns_a, "to-r", &ns_r, "to-a", 1500)?;
         device::veth(&ns_b, "to-r", &ns_r, "to-b", 1500)?;
@@ -152,19 +160,20 @@ impl Line {
         let agent = |ns, name| Agent::with_binary(path, ns, name);
         let (a, r, b) = (agent(&ns_a, "a")?, agent(&ns_r, "r")?, agent(&ns_b, "b")?);
         let peer = |id: PeerId, address: String| Peer { id, addresses: vec![address] };
-        let end = |net, mode| Config {
+        let [left, right] = links;
+        let end = |link: Link, net, mode| Config {
             listen: vec![link.listen(net, 1, "to-r")],
             mode,
             peers: vec![peer(r.peer_id(), link.connect(net, 2, "to-r"))],
             tun: Some(TUN.to_owned()),
             ..Config::default()
         };
-        a.configure(&end(1, a_mode))?;
-        b.configure(&end(2, b_mode))?;
+        a.configure(&end(left, 1, a_mode))?;
+        b.configure(&end(right, 2, b_mode))?;
         r.configure(&Config {
-            listen: vec![link.listen(1, 2, "to-a"), link.listen(2, 2, "to-b")],
+            listen: vec![left.listen(1, 2, "to-a"), right.listen(2, 2, "to-b")],
             mode: r_mode,
-            peers: vec![peer(a.peer_id(), link.connect(1, 1, "to-a")), peer(b.peer_id(), link.connect(2, 1, "to-b"))],
+            peers: vec![peer(a.peer_id(), left.connect(1, 1, "to-a")), peer(b.peer_id(), right.connect(2, 1, "to-b"))],
             ..Config::default()
         })?;
         Ok(Self { a, r, b, ns_a, ns_r, ns_b })

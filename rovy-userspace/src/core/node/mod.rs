@@ -154,6 +154,16 @@ impl Node {
         }
     }
 
+    /// Sends something to every neighbour, because this node is reached elsewhere from now on: they follow.
+    pub fn announce(&mut self, now: Now) {
+        let current: Vec<u32> = self.peers.values().filter_map(|p| p.current).collect();
+        for index in current {
+            if self.session(index).is_some_and(|s| matches!(s.path, Path::Direct(_))) {
+                self.send_data(now, index, wire::codec::KEEPALIVE, &[]);
+            }
+        }
+    }
+
     /// Forgets a peer: its sessions end at once.
     pub fn disconnect(&mut self, now: Now, id: PeerId) -> bool {
         let Some(peer) = self.peers.remove(&id) else { return false };

@@ -30,6 +30,8 @@ pub struct Agent {
     namespace: PathBuf,
     binary: PathBuf,
     dir: Scratch,
+    /// Runs as nobody.
+    nobody: bool,
     peer_id: PeerId,
     child: Option<Child>,
 }
@@ -55,7 +57,7 @@ impl Agent {
         let json: serde_json::Value = serde_json::from_str(&inspected).context("rovy key inspect printed no JSON")?;
         let id = json.get("peer_id").and_then(|v| v.as_str()).context("rovy key inspect printed no peer_id")?;
         let peer_id = id.parse().with_context(|| format!("rovy key inspect printed the PeerID {id}"))?;
-        Ok(Self { name: name.to_owned(), namespace: ns.path(), binary, dir, peer_id, child: None })
+        Ok(Self { name: name.to_owned(), namespace: ns.path(), binary, dir, nobody: false, peer_id, child: None })
     }
 
     /// The key's PeerID.
@@ -84,16 +86,36 @@ impl Agent {
         Ok(fs::write(self.dir().join("config.toml"), config.to_toml())?)
     }
 
+    /// Gives everything in the agent's directory to the user nobody, as whom agent and command line run from now on.
+    ///
+    /// # Errors
+    /// When not root, or when the binary, which nobody may not reach where it is, cannot be copied.
+    pub fn become_nobody(&mut self) -> Result<()> {
+        let binary = self.dir().join("rovy");
+        fs::copy(&self.binary, &binary)?;
+        self.binary = binary;
+        command::run(Command::new("chown").args(["-R", "nobody:nogroup"]).arg(self.dir()))?;
+        self.nobody = true;
+        Ok(())
+    }
+
     /// Starts the agent and waits until its API answers.
     ///
     /// # Errors
     /// When it ends or does not answer in time; the error holds the end of its log.
     pub fn start(&mut self) -> Result<()> {
+        self.start_with(&[])
+    }
+
+    /// As [`Agent::start`], with more arguments for `rovy start`.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_with(&mut self, args: &[&str]) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log())?;
-        let mut command = Command::new("setpriv");
         // The agent goes with the thread that started it, even when that is killed.
-        command.args(["--pdeathsig", "KILL", "nsenter"]).arg(format!("--net={}", self.namespace.display()));
-        command.arg("--").arg(&self.binary).args(["start", "--log", "info,rovy_userspace=debug", "-D"]).arg(self.dir());
+        let mut command = self.inside(&["--pdeathsig", "KILL"]);
+        command.args(["start", "--log", "info,rovy_userspace=debug", "-D"]).arg(self.dir()).args(args);
         command.env("RUST_BACKTRACE", "1").process_group(0);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().with_context(|| format!("cannot run {}", command::line(&command)))?);
@@ -179,9 +201,21 @@ impl Agent {
         serde_json::from_str(&text).with_context(|| format!("{} printed {text}", command::line(&command)))
     }
 
-    fn command(&self) -> Command {
+    /// The binary, to be run in the namespace as the agent's user.
+    fn inside(&self, setpriv: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.namespace.display())).arg("--").arg(&self.binary);
+        command.arg(format!("--net={}", self.namespace.display())).args(["--", "setpriv"]).args(setpriv);
+        if self.nobody {
+            command.args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]).env("HOME", self.dir());
+        } else {
+            command.arg("--keep-groups");
+        }
+        command.arg("--").arg(&self.binary);
+        command
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.inside(&[]);
         command.arg("--socket").arg(self.dir().join("api.sock"));
         command
     }

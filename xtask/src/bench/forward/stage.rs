@@ -200,6 +200,7 @@ impl Run<'_> {
 }
 
 fn wire(ifindex: u32, macs: Macs, src: Ipv6Addr, to: Ipv6Addr) -> Result<Wire> {
-    let underlay = Underlay { ifindex, ifname: String::new(), macs, src: src.into(), mtu: 1500 };
+    let (ifname, src) = (String::new(), src.into());
+    let underlay = Underlay { ifindex, ifname, next_hop: to.into(), macs, src, mtu: 1500 };
     Wire::udp(&underlay, SocketAddr::from((to, PORT)), PORT).context("addresses of two families")
 }
