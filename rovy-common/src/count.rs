@@ -101,11 +101,14 @@ pub enum Counter {
     Up(UpReason),
     /// The packet was switched and sent on.
     Forwarded,
+    /// A cookie reply was sent, beside the hello's [`DropReason::BadMac2`].
+    CookieReply,
 }
 
 /// Entries of the counter array.
 pub const COUNTERS: u32 = 64;
 const UP_BASE: u32 = 40;
+const COOKIE_REPLY: u32 = 62;
 const FORWARDED: u32 = 63;
 
 impl Counter {
@@ -117,10 +120,11 @@ impl Counter {
             Self::Drop(r) => r as u32,
             Self::Up(r) => UP_BASE + r as u32,
             Self::Forwarded => FORWARDED,
+            Self::CookieReply => COOKIE_REPLY,
         }
     }
 }
 
 const _: () = assert!(DropReason::ALL.len() <= UP_BASE as usize);
-const _: () = assert!(UP_BASE as usize + UpReason::ALL.len() <= FORWARDED as usize);
+const _: () = assert!(UP_BASE as usize + UpReason::ALL.len() <= COOKIE_REPLY as usize);
 const _: () = assert!(FORWARDED < COUNTERS);

@@ -10,6 +10,7 @@ extern crate std;
 
 pub mod count;
 pub mod encap;
+pub mod hello;
 pub mod hop;
 pub mod label;
 pub mod maps;

@@ -9,7 +9,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// Version of these layouts, part of the pin path. Raise it with any change in this file or in
 /// [`crate::count`]: a map of another layout would be adopted silently.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// The two keys of one direction of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Default, IntoBytes, Immutable)]
@@ -165,9 +165,73 @@ pub struct Config {
     pub ethertype_be: u32,
     /// Bytes of this node's slots, 1 or 2.
     pub slot_width: u32,
+    /// Key of mac1 for messages to this node.
+    pub mac1: Key,
+    /// How many hellos are let through.
+    pub limits: Limits,
 }
 
-/// `LOCALS`, hash: the addresses that are this node's.
+/// The rate of a token bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Rate {
+    /// Time in which a token grows, in ns.
+    pub interval_ns: u64,
+    /// Time in which a full bucket grows, in ns.
+    pub burst_ns: u64,
+}
+
+impl Rate {
+    /// So many a second, and so many at once.
+    #[must_use]
+    pub const fn per_second(rate: u32, burst: u32) -> Self {
+        let interval_ns = 1_000_000_000 / rate as u64;
+        Self { interval_ns, burst_ns: interval_ns * burst as u64 }
+    }
+}
+
+/// How many hellos are let through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Limits {
+    /// From one source prefix, those that prove their address and those that do not each.
+    pub source: Rate,
+    /// From everybody together that does not prove its address; the others are asked to.
+    pub load: Rate,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { source: Rate::per_second(20, 5), load: Rate::per_second(200, 200) }
+    }
+}
+
+/// `SECRETS`, one entry: the keys of cookies. Whoever reads it while it is written takes one cookie for wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Default, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Secrets {
+    /// Makes cookies.
+    pub current: Key,
+    /// Made them before, and is still accepted.
+    pub previous: Key,
+}
+
+impl core::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Secrets(..)")
+    }
+}
+
+/// `BUCKETS`, LRU hash by [`crate::hello::Prefix`]: the buckets of a source, see [`crate::hello::Bucket`].
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct Buckets {
+    /// Of hellos that do not prove their address, then of those that do.
+    pub spent_ns: [u64; 2],
+}
+
+/// `LOCALS`, hash: the addresses that are this node's. Each leads to 1, and an interface to its MAC address, read as a
+/// little-endian number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 #[repr(C)]
 pub struct LocalKey {
@@ -175,8 +239,17 @@ pub struct LocalKey {
     pub addr: [u8; 16],
     /// UDP: the port, as in the packet. Ethernet: the interface.
     pub port_or_ifindex: u32,
-    /// One of [`kind`].
+    /// One of [`kind`]; 0 for the interface itself.
     pub kind: u32,
+}
+
+impl LocalKey {
+    /// The entry that tells an interface's MAC address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn interface(ifindex: u32) -> Self {
+        Self { addr: [0; 16], port_or_ifindex: ifindex, kind: 0 }
+    }
 }
 
 /// `SLOT_STATS`, per-CPU array by slot.
@@ -198,6 +271,8 @@ const _: () = assert!(size_of::<Source>() == 56);
 const _: () = assert!(size_of::<RxLink>() == 112);
 const _: () = assert!(size_of::<TxLink>() == 176);
 const _: () = assert!(size_of::<ReplayWords>() == 2056);
-const _: () = assert!(size_of::<Config>() == 8);
+const _: () = assert!(size_of::<Config>() == 56);
+const _: () = assert!(size_of::<Secrets>() == 32);
+const _: () = assert!(size_of::<Buckets>() == 16);
 const _: () = assert!(size_of::<LocalKey>() == 24);
 const _: () = assert!(size_of::<SlotStats>() == 32);

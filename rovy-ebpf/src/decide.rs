@@ -1,5 +1,6 @@
 //! Whose frame it is, and what becomes of it.
 
+use crate::admit;
 use crate::forward;
 use crate::maps::{self, Maps};
 use crate::packet::Packet;
@@ -26,7 +27,8 @@ pub fn run(packet: &mut Packet) -> u32 {
     let tables = Maps::now();
     let (rx, m, moved) = match find(packet, &tables, &frame) {
         Ok(found) => found,
-        Err(action) => return action,
+        Err(Other::Done(action)) => return action,
+        Err(Other::Handshake) => return admit::run(&mut packet.again(), &frame, config),
     };
     match hop::hop(&tables, width, Place::Kernel { moved }, rx, m) {
         Verdict::Here(_) => tally::up(UpReason::Local),
@@ -42,9 +44,17 @@ pub fn run(packet: &mut Packet) -> u32 {
     }
 }
 
-/// The link a transit message belongs to and whether it moved; otherwise the action that was taken.
+/// A frame that is not transit of a link.
+enum Other {
+    /// The action that was taken.
+    Done(u32),
+    /// A hello or response, to whomever.
+    Handshake,
+}
+
+/// The link a transit message belongs to and whether it moved.
 #[inline(always)]
-fn find<'a>(packet: &Packet, tables: &'a Maps, frame: &'a Frame) -> Result<(&'a RxLink, &'a Message<2>, bool), u32> {
+fn find<'a>(packet: &Packet, tables: &'a Maps, frame: &'a Frame) -> Result<(&'a RxLink, &'a Message<2>, bool), Other> {
     let long = frame.first & u32::from(FLAG_LONG_LABEL) << 8 != 0;
     let checked = wire::check(frame.first, frame.available, frame.exact());
     let transit = match (checked, &frame.message) {
@@ -57,19 +67,23 @@ fn find<'a>(packet: &Packet, tables: &'a Maps, frame: &'a Frame) -> Result<(&'a 
     {
         return Ok((rx, m, false));
     }
-    if frame.source.kind == kind::ETHERNET && frame.to_group() {
-        return Err(tally::up(UpReason::Control));
-    }
-    if !is_ours(frame) {
-        return Err(tally::pass());
+    let group = frame.source.kind == kind::ETHERNET && frame.to_group();
+    if !group && !is_ours(frame) {
+        return Err(Other::Done(tally::pass()));
     }
     let oversized = packet.len() > LONGEST || packet.whole_len() > packet.len();
     let reason = match checked {
-        _ if oversized => return Err(tally::up(UpReason::Oversized)),
+        Ok((MessageType::Hello | MessageType::Response, _)) if frame.sound && !oversized => {
+            return Err(Other::Handshake);
+        }
+        _ if group => return Err(Other::Done(tally::up(UpReason::Control))),
+        _ if oversized => return Err(Other::Done(tally::up(UpReason::Oversized))),
         _ if !frame.sound => DropReason::BadLength,
-        Err(DropReason::BadLength) if packet.len() > USUAL => return Err(tally::up(UpReason::Oversized)),
+        Err(DropReason::BadLength) if packet.len() > USUAL => {
+            return Err(Other::Done(tally::up(UpReason::Oversized)));
+        }
         Err(reason) => reason,
-        Ok((MessageType::Transit, _)) if long => return Err(tally::up(UpReason::LongLabel)),
+        Ok((MessageType::Transit, _)) if long => return Err(Other::Done(tally::up(UpReason::LongLabel))),
         Ok((MessageType::Transit, _)) => match (transit, rx) {
             (Some(m), Some(rx)) => return Ok((rx, m, true)),
             (Some(_), None) => DropReason::UnknownIndex,
@@ -83,10 +97,10 @@ fn find<'a>(packet: &Packet, tables: &'a Maps, frame: &'a Frame) -> Result<(&'a 
             | MessageType::Data
             | MessageType::Beacon,
             _,
-        )) => return Err(tally::up(UpReason::Control)),
+        )) => return Err(Other::Done(tally::up(UpReason::Control))),
     };
     let index = transit.map_or(0, Message::index);
-    Err(tally::drop(packet, reason, index))
+    Err(Other::Done(tally::drop(packet, reason, index)))
 }
 
 /// Whether the frame was sent to this node: to the interface's own address and, over UDP, to one of its sockets.

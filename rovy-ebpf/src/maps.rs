@@ -38,7 +38,7 @@ static SLOT_STATS: PerCpuArray<SlotStats> = PerCpuArray::with_max_entries(256, 0
 #[map]
 static PORTS: DevMap = DevMap::with_max_entries(64, 0);
 #[map]
-static LOCALS: HashMap<LocalKey, u32> = HashMap::with_max_entries(1024, 0);
+static LOCALS: HashMap<LocalKey, u64> = HashMap::with_max_entries(1024, 0);
 
 /// A replay window in the map.
 #[repr(transparent)]
@@ -135,6 +135,14 @@ pub fn config() -> Option<&'static Config> {
 #[must_use]
 pub fn is_local(key: &LocalKey) -> bool {
     LOCALS.get_ptr(key).is_some()
+}
+
+/// The MAC address of an interface, in the low six bytes.
+#[inline(always)]
+#[must_use]
+pub fn own_mac(ifindex: u32) -> Option<u64> {
+    // SAFETY: the value is one word, which is read whole.
+    unsafe { LOCALS.get(&LocalKey::interface(ifindex)) }.copied()
 }
 
 /// Chooses the device a redirected frame leaves by. Nothing happens before the program returns the redirect

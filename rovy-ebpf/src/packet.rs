@@ -3,6 +3,7 @@
 //! A view borrows the packet, so that it cannot outlive a change of the frame's start or end.
 #![allow(unsafe_code)]
 
+use crate::atomic::opaque;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
 
@@ -17,6 +18,14 @@ impl Packet {
     #[must_use]
     pub const fn new(ctx: XdpContext) -> Self {
         Self { ctx }
+    }
+
+    /// The same frame, of which the compiler no longer knows what was read: otherwise it keeps start and end in 32 bits, and
+    /// what was extended from them is no pointer to the verifier.
+    #[inline(always)]
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self { ctx: XdpContext::new(opaque(self.ctx.ctx as usize) as *mut _) }
     }
 
     /// The context, for helpers that log.

@@ -2,7 +2,7 @@
 
 use crate::maps;
 use crate::packet::Packet;
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT};
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
 use aya_ebpf::programs::XdpContext;
 use rovy_common::{Counter, DropReason, UpReason};
 
@@ -27,6 +27,15 @@ pub fn up(reason: UpReason) -> u32 {
 pub fn forwarded() -> u32 {
     maps::count(Counter::Forwarded.index());
     XDP_REDIRECT
+}
+
+/// The hello is dropped, and its frame carries the cookie reply back.
+#[inline(always)]
+#[must_use]
+pub fn answered() -> u32 {
+    maps::count(Counter::Drop(DropReason::BadMac2).index());
+    maps::count(Counter::CookieReply.index());
+    XDP_TX
 }
 
 /// Dropped. `index` is the receiver index the log names.

@@ -6,7 +6,7 @@ mod support;
 use std::path::PathBuf;
 
 use rovy_common::label::Width;
-use rovy_common::maps::{LAYOUT, LocalKey, RxLink, TxLink, kind};
+use rovy_common::maps::{LAYOUT, Limits, LocalKey, RxLink, TxLink, kind};
 use rovy_userspace::dataplane::xdp::{Mode, Params, Wish, Xdp, XdpError};
 use support::{Netns, rooted};
 
@@ -24,6 +24,8 @@ impl Pins {
             sessions: 128,
             width: Width::One,
             ethertype: 0x88b5,
+            mac1: [0; 2],
+            limits: Limits::default(),
             log_level: 0,
         }
     }

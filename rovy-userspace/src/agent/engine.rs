@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rovy_common::maps::Secrets;
 use rovy_common::wire::{self, MessageType};
 use rovy_common::{Counter, DropReason};
 use tokio::sync::Notify;
@@ -15,9 +16,9 @@ use super::linker::Links;
 use super::listeners::Listeners;
 use super::tun::Host;
 use crate::core::{Action, HEADROOM, Inbound, Node, Origin, Path};
-use crate::dataplane::{Switched, Tables};
+use crate::dataplane::{Admission, Gate, Switched, Tables};
 use crate::fc00::packet;
-use crate::transport::{Endpoint, drop_reason};
+use crate::transport::{Batch, Endpoint, drop_reason};
 
 /// Actions that may wait for the linker before sockets are read no further.
 const BACKLOG: usize = 1024;
@@ -26,6 +27,7 @@ const BACKLOG: usize = 1024;
 pub(super) struct Engine {
     pub(super) node: Node,
     pub(super) tables: Tables,
+    pub(super) gate: Gate,
     pub(super) kernel: Kernel,
     pub(super) listeners: Listeners,
     pub(super) links: Links,
@@ -46,10 +48,18 @@ pub(super) struct Engine {
 pub(super) type Shared = Rc<RefCell<Engine>>;
 
 impl Engine {
-    pub(super) fn new(node: Node, tables: Tables, kernel: Kernel, listeners: Listeners, host: Host) -> Self {
+    pub(super) fn new(
+        node: Node,
+        tables: Tables,
+        gate: Gate,
+        kernel: Kernel,
+        listeners: Listeners,
+        host: Host,
+    ) -> Self {
         Self {
             node,
             tables,
+            gate,
             kernel,
             listeners,
             links: Links::default(),
@@ -92,8 +102,14 @@ impl Engine {
         self.actions.len() >= BACKLOG
     }
 
-    /// A message from the underlay. `exact`: nothing may follow it.
-    pub(super) fn receive(&mut self, from: Endpoint, message: &mut [u8], exact: bool) {
+    /// Messages from the underlay. `exact`: nothing may follow one.
+    pub(super) fn receive_all(&mut self, batch: &mut Batch, exact: bool) {
+        for (received, message) in batch.messages_mut() {
+            self.receive(received.from, message, exact);
+        }
+    }
+
+    fn receive(&mut self, from: Endpoint, message: &mut [u8], exact: bool) {
         if let Err(reason) = self.take(from, message, exact) {
             self.tables.count(Counter::Drop(reason));
             tracing::trace!(?from, reason = reason.name(), "dropped");
@@ -103,6 +119,9 @@ impl Engine {
     fn take(&mut self, from: Endpoint, message: &mut [u8], exact: bool) -> Result<(), DropReason> {
         let (kind, length) = wire::check_bytes(message, exact)?;
         let message = message.get_mut(..length).ok_or(DropReason::BadLength)?;
+        if matches!(kind, MessageType::Hello | MessageType::Response) {
+            self.admit(&from, message)?;
+        }
         if kind != MessageType::Transit {
             return self.hand_over(&Origin::Direct(from), message);
         }
@@ -121,7 +140,34 @@ impl Engine {
             }
             Switched::Here { inner, slot, hops } => {
                 let inner = message.get_mut(inner).ok_or(DropReason::BadLength)?;
+                let (kind, _) = wire::check_bytes(inner, true)?;
+                if matches!(kind, MessageType::Hello | MessageType::Response) {
+                    self.gate.routed(clock::mono_ns(), slot, inner)?;
+                }
                 self.hand_over(&Origin::Routed { slot, hops }, inner)
+            }
+        }
+    }
+
+    /// Makes and checks cookies by new secrets, here and in the kernel.
+    pub(super) fn set_secrets(&mut self, secrets: Secrets) {
+        self.gate.set_secrets(secrets);
+        if let Some(xdp) = self.kernel.xdp()
+            && let Err(error) = xdp.set_secrets(secrets)
+        {
+            tracing::warn!(%error, "cannot give the kernel new secrets for cookies");
+        }
+    }
+
+    /// Lets a hello or response through to the handshake, or answers that its source is to be proven.
+    fn admit(&mut self, from: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
+        match self.gate.outermost(clock::mono_ns(), from, message)? {
+            Admission::Admit => Ok(()),
+            Admission::Reply(reply) => {
+                if self.transmit(from, &reply).is_ok() {
+                    self.tables.count(Counter::CookieReply);
+                }
+                Err(DropReason::BadMac2)
             }
         }
     }

@@ -204,16 +204,22 @@ async fn room(engine: &Shared) {
     }
 }
 
+/// Gives the other tasks their turn after a full batch of `n`: a socket that is never empty keeps neither commands nor timers
+/// from running.
+async fn others(n: usize) {
+    if n >= BATCH {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn read_udp(engine: &Shared, socket: &UdpSocket) {
     let mut batch = Batch::new(BATCH, Batch::LARGEST);
     loop {
         room(engine).await;
         match socket.recv(&mut batch).await {
-            Ok(_) => {
-                let mut e = engine.borrow_mut();
-                for (received, message) in batch.messages_mut() {
-                    e.receive(received.from, message, true);
-                }
+            Ok(n) => {
+                engine.borrow_mut().receive_all(&mut batch, true);
+                others(n).await;
             }
             Err(error) => {
                 tracing::warn!(%error, address = %socket.local_addr(), "cannot read the UDP socket");
@@ -228,11 +234,9 @@ async fn read_ethernet(engine: &Shared, socket: &EthernetSocket) {
     loop {
         room(engine).await;
         match socket.recv(&mut batch).await {
-            Ok(_) => {
-                let mut e = engine.borrow_mut();
-                for (received, message) in batch.messages_mut() {
-                    e.receive(received.from, message, false);
-                }
+            Ok(n) => {
+                engine.borrow_mut().receive_all(&mut batch, false);
+                others(n).await;
             }
             // The socket lives on; the interface may come up again.
             Err(error @ EthernetError::Down { .. }) => tracing::info!(%error, "nothing comes in here for now"),

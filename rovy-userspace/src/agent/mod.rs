@@ -19,16 +19,16 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Context;
-use rovy_common::maps::LAYOUT;
+use rovy_common::maps::{LAYOUT, Limits};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
 use crate::api::Server;
 use crate::config::{Config, PeerTransit, Transit, XdpMode};
-use crate::core::{Node, NodeConfig};
+use crate::core::{Node, NodeConfig, mac1_key};
 use crate::dataplane::xdp::Params;
-use crate::dataplane::{Tables, endpoint_of};
+use crate::dataplane::{Gate, Tables, endpoint_of};
 use crate::identity::{PeerId, SecretKey};
 use crate::netlink::Netlink;
 use crate::transport::Endpoint;
@@ -117,6 +117,8 @@ fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<(En
         sessions,
         width: config.node.slot_width.into(),
         ethertype: config.listen.ethertype,
+        mac1: mac1_key(node.id().public_key()),
+        limits: Limits::default(),
         log_level: if tracing::enabled!(target: "rovy_ebpf", tracing::Level::DEBUG) { 4 } else { 0 },
     };
     let (mut kernel, adopted) = Kernel::open(&params, mode);
@@ -142,7 +144,12 @@ fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<(En
         tracing::info!(links = adopted.links.len(), "took over the links of a former agent");
     }
     let tables = Tables::new(config.node.slot_width.into(), kernel.xdp_ref());
-    let engine = Engine::new(node, tables, kernel, listeners::Listeners::default(), tun::Host::default());
+    // Cookies that a former agent's kernel part made stay valid.
+    let left = kernel.xdp_ref().and_then(|xdp| xdp.secrets().ok()).unwrap_or_default();
+    let secrets = tasks::renewed(left).context("the system gives no randomness")?;
+    let gate = Gate::new(params.mac1, params.limits, secrets);
+    let mut engine = Engine::new(node, tables, gate, kernel, listeners::Listeners::default(), tun::Host::default());
+    engine.set_secrets(secrets);
     Ok((engine, neighbours))
 }
 
@@ -167,6 +174,7 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     tokio::task::spawn_local(linker::run(engine.clone(), netlink.clone(), control.config.listen.ethertype));
     tokio::task::spawn_local(tasks::timer(engine.clone()));
     tokio::task::spawn_local(tasks::watch(engine.clone()));
+    tokio::task::spawn_local(tasks::secrets(engine.clone()));
     tokio::task::spawn_local(tasks::probe(control.clone()));
     tokio::task::spawn_local(tasks::confirm(control.clone()));
     tokio::task::spawn_local(tasks::commands(control.clone(), commands));

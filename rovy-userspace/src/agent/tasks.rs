@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rovy_common::maps::Secrets;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -23,6 +24,29 @@ const REDIAL: u32 = 30;
 const CONFIRM: Duration = Duration::from_secs(5);
 /// Notices of the kernel come in bursts: how long to gather them.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// How long cookies are made by one secret. They are valid for as long again.
+const SECRET: Duration = Duration::from_secs(120);
+
+/// New secrets for cookies, by which those made last are still valid. All zero ones were never used.
+pub(super) fn renewed(before: Secrets) -> Result<Secrets, getrandom::Error> {
+    let key = || Ok([getrandom::u64()?, getrandom::u64()?]);
+    let current = key()?;
+    let previous = if before.current == [0; 2] { key()? } else { before.current };
+    Ok(Secrets { current, previous })
+}
+
+/// Renews the secrets of cookies.
+pub(super) async fn secrets(engine: Shared) {
+    loop {
+        tokio::time::sleep(SECRET).await;
+        let mut e = engine.borrow_mut();
+        match renewed(e.gate.secrets()) {
+            Ok(secrets) => e.set_secrets(secrets),
+            Err(error) => tracing::warn!(%error, "no randomness: the secret of cookies stays"),
+        }
+    }
+}
 
 /// Calls the core when it wants to be called.
 pub(super) async fn timer(engine: Shared) {

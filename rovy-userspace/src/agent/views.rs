@@ -196,6 +196,7 @@ pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
             agent_packets: e.forwarded,
         },
         sessions: e.node.sessions().0 as u32,
+        cookie_replies: [&kernel, &agent].map(|c| c[Counter::CookieReply.index() as usize]).iter().sum(),
         ..api::Stats::default()
     };
     for reason in DropReason::ALL {

@@ -213,4 +213,7 @@ pub struct Stats {
     pub links: Vec<LinkStats>,
     /// Sessions, direct and behind others.
     pub sessions: u32,
+    /// Cookie replies sent, by kernel and agent.
+    #[serde(default)]
+    pub cookie_replies: u64,
 }

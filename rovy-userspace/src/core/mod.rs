@@ -8,6 +8,7 @@
 mod action;
 mod aead;
 mod buffer;
+mod cookie;
 mod handshake;
 mod index;
 mod kdf;

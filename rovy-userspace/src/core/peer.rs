@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 
 use super::action::{Hops, Path};
+use super::cookie::{Asked, Cookies};
 use super::handshake::Initiation;
 use super::time::TAI64N_LEN;
 use crate::identity::PeerId;
@@ -18,6 +19,7 @@ pub(super) struct Attempt {
     pub(super) index: u32,
     pub(super) sent_ns: u64,
     pub(super) retry_ns: u64,
+    pub(super) asked: Asked,
 }
 
 /// The last hello that was answered, for its copies that come over other paths.
@@ -47,6 +49,7 @@ pub(super) struct Peer {
     pub(super) previous: Option<u32>,
     pub(super) newest: [u8; TAI64N_LEN],
     pub(super) answered: Option<Answered>,
+    pub(super) cookies: Cookies,
     pub(super) queue: VecDeque<Vec<u8>>,
     pub(super) received_ns: Option<u64>,
     pub(super) rtt_ns: Option<u64>,

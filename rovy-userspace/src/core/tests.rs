@@ -12,6 +12,8 @@ use super::*;
 use crate::identity::{PeerId, SecretKey};
 use crate::transport::Endpoint;
 
+mod cookies;
+
 const SECOND: u64 = 1_000_000_000;
 
 /// A message under way.

@@ -2,10 +2,12 @@
 //!
 //! Both are told the same links through one trait, so that a packet is switched alike wherever it is.
 
+mod gate;
 mod tables;
 mod wire;
 pub mod xdp;
 
+pub use gate::{Admission, Gate, Reply};
 pub use tables::{Counters, Switched, Tables};
 pub use wire::{Wire, endpoint_of};
 

@@ -320,6 +320,7 @@ fn truncated(b: &mut Bench) {
             let expected = match known {
                 MessageType::Transit => dropped(DropReason::NoSlot),
                 MessageType::Control => dropped(DropReason::Malformed),
+                MessageType::Hello | MessageType::Response => dropped(DropReason::BadMac1),
                 _ => up(UpReason::Control),
             };
             b.case(&format!("type {t} whole"), &wrap(header_from(n, kind), &whole), expected);

@@ -6,6 +6,7 @@
 
 mod cases;
 mod frames;
+mod hellos;
 mod model;
 mod random;
 mod shared;
@@ -14,7 +15,7 @@ mod skip;
 
 use std::collections::BTreeMap;
 
-use model::{Model, Outcome};
+use model::{Model, Outcome, XDP_TX};
 use rovy_common::count::COUNTERS;
 use rovy_common::label::Width;
 use rovy_common::maps::{LAYOUT, LocalKey, RxLink, TxLink, kind, rx_flag, tx_flag};
@@ -45,10 +46,18 @@ struct Bench {
 impl Bench {
     fn new(width: Width, name: &str) -> Self {
         let pin_dir = format!("/sys/fs/bpf/rovy-differential-{name}-{}/v{LAYOUT}", std::process::id()).into();
-        let params =
-            Params { pin_dir, sessions: SESSIONS, width, ethertype: rovy_common::wire::ETHERTYPE, log_level: 0 };
+        let params = Params {
+            pin_dir,
+            sessions: SESSIONS,
+            width,
+            ethertype: rovy_common::wire::ETHERTYPE,
+            mac1: hellos::MAC1,
+            limits: hellos::LIMITS,
+            log_level: 0,
+        };
         let (mut xdp, adopted) = open(&params).expect("the program loads");
         assert!(adopted.links.is_empty() && adopted.attached.is_empty());
+        xdp.set_secrets(hellos::SECRETS).expect("set_secrets");
         let port = xdp.add_port(1).expect("loopback is a redirect target");
         let mut model = Model::new(width, [port].into());
         let links = links(width, port);
@@ -72,10 +81,14 @@ impl Bench {
 
     /// Runs a frame through both and compares verdict and bytes. The counters are compared by [`Bench::settle`].
     fn check(&mut self, frame: &[u8], what: &str) -> Outcome {
-        let outcome = self.model.judge(frame);
+        let mut outcome = self.model.judge(frame);
         let mut out = std::mem::take(&mut self.out);
         let action = self.xdp().test_run(frame, &mut out).expect("test run");
         assert_eq!(action, outcome.action, "{what}: verdict, expected {outcome:?} for {frame:02x?}");
+        if outcome.action == XDP_TX {
+            outcome.bytes = hellos::answer(frame, &out);
+            self.expected[Counter::CookieReply.index() as usize] += 1;
+        }
         assert!(out == outcome.bytes, "{what}: bytes for {frame:02x?}: {out:02x?} instead of {:02x?}", outcome.bytes);
         if let Some(counter) = outcome.counter {
             self.expected[counter.index() as usize] += 1;
@@ -95,6 +108,7 @@ impl Bench {
             for r in UpReason::ALL {
                 all.push((format!("up {}", r.name()), c[Counter::Up(*r).index() as usize]));
             }
+            all.push(("cookie replies".into(), c[Counter::CookieReply.index() as usize]));
             all.push(("forwarded".into(), c[Counter::Forwarded.index() as usize]));
             all
         };
@@ -180,6 +194,7 @@ fn bad_input_of_the_kernel() {
     for (width, name) in [(Width::One, "cases-1"), (Width::Two, "cases-2")] {
         let mut bench = Bench::new(width, name);
         cases::run(&mut bench, width);
+        hellos::run(&mut bench);
         bench.finish();
     }
 }

@@ -12,6 +12,7 @@ use rovy_common::{Counter, DropReason, UpReason, encap};
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
+pub(crate) const XDP_TX: u32 = 3;
 const XDP_REDIRECT: u32 = 4;
 
 /// A test run splits longer frames into fragments; none between these two limits is tried.
@@ -35,6 +36,7 @@ pub(crate) struct Model {
     stats: BTreeMap<u16, SlotStats>,
     ports: BTreeSet<u32>,
     pub(crate) locals: HashSet<LocalKey>,
+    pub(crate) gate: crate::hellos::Gate,
 }
 
 impl Tables for Model {
@@ -62,9 +64,9 @@ impl Tables for Model {
 }
 
 /// What a frame says before anybody asks whose it is.
-struct Parsed {
-    source: Source,
-    header: usize,
+pub(crate) struct Parsed {
+    pub(crate) source: Source,
+    pub(crate) header: usize,
     /// Bytes for the message by the headers.
     available: usize,
     sound: bool,
@@ -82,7 +84,7 @@ fn ne32(b: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(b[at..at + 4].try_into().unwrap())
 }
 
-fn parse(f: &[u8]) -> Option<Parsed> {
+pub(crate) fn parse(f: &[u8]) -> Option<Parsed> {
     let mut source = Source { macs: [ne32(f, 0), ne32(f, 4), ne32(f, 8)], ifindex: 1, ..Source::default() };
     match be16(f, 12) as u16 {
         ETHERTYPE => {
@@ -126,7 +128,7 @@ fn same(seen: &Source, known: &Source) -> bool {
 impl Model {
     pub(crate) fn new(width: Width, ports: BTreeSet<u32>) -> Self {
         let (rx, tx, drawn) = (BTreeMap::new(), BTreeMap::new(), RefCell::default());
-        Self { width, rx, tx, drawn, stats: BTreeMap::new(), ports, locals: HashSet::new() }
+        Self { width, rx, tx, drawn, stats: BTreeMap::new(), ports, locals: HashSet::new(), gate: Default::default() }
     }
 
     pub(crate) fn add(&mut self, rx: RxLink, tx: TxLink) {
@@ -171,6 +173,10 @@ impl Model {
         let unchanged = |action, counter| Outcome { action, bytes: f.to_vec(), counter };
         match self.decide(f) {
             None => unchanged(XDP_PASS, None),
+            Some(Err(Counter::CookieReply)) => {
+                let counter = Some(Counter::Drop(DropReason::BadMac2));
+                Outcome { action: XDP_TX, bytes: Vec::new(), counter }
+            }
             Some(Err(Counter::Drop(r))) => unchanged(XDP_DROP, Some(Counter::Drop(r))),
             Some(Err(c)) => unchanged(XDP_PASS, Some(c)),
             Some(Ok(bytes)) => Outcome { action: XDP_REDIRECT, bytes, counter: Some(Counter::Forwarded) },
@@ -193,7 +199,8 @@ impl Model {
         let moved = known.is_none_or(|(_, rx)| !same(&p.source, &rx.source));
         if moved {
             if !exact && f[0] & 1 != 0 {
-                return Some(Err(Counter::Up(UpReason::Control)));
+                let admitted = matches!(checked, Ok((MessageType::Hello | MessageType::Response, _))) && whole;
+                return Some(Err(if admitted { self.gate.admit(&p, message) } else { Counter::Up(UpReason::Control) }));
             }
             if !self.ours(f, &p) {
                 return None;
@@ -223,6 +230,7 @@ impl Model {
             Ok((MessageType::Transit, _)) if long => return Err(Counter::Up(UpReason::LongLabel)),
             Ok((MessageType::Transit, _)) => {}
             Ok((MessageType::Control, _)) => return Err(Counter::Drop(DropReason::Malformed)),
+            Ok((MessageType::Hello | MessageType::Response, _)) => return Err(self.gate.admit(p, &f[p.header..])),
             Ok(_) => return Err(Counter::Up(UpReason::Control)),
         }
         let (m, rx) = known.ok_or(Counter::Drop(DropReason::UnknownIndex))?;

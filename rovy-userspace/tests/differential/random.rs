@@ -5,10 +5,11 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rovy_common::hop::{self, Message};
 use rovy_common::label::{Label, Width};
 use rovy_common::maps::kind;
+use rovy_common::wire::MessageType;
 use rovy_common::{Counter, DropReason, UpReason};
 
 use crate::frames::{self, Draft};
-use crate::{Bench, Link};
+use crate::{Bench, Link, hellos};
 
 /// Frames between two comparisons of all counters.
 const BATCH: u32 = 25;
@@ -39,8 +40,13 @@ pub(crate) fn run(bench: &mut Bench, width: Width, seed: u64, count: u32) {
     for i in 0..count {
         counter += dice.below(3) as u64;
         let link = dice.pick(&links);
-        let frame =
-            if dice.one_in(50) { noise(&mut dice, &link) } else { likely(&mut dice, width, &links, &link, counter) };
+        let frame = if dice.one_in(20) {
+            sealed(&mut dice)
+        } else if dice.one_in(50) {
+            noise(&mut dice, &link)
+        } else {
+            likely(&mut dice, width, &links, &link, counter)
+        };
         bench.check(&frame, &format!("random frame {i}"));
         if i % BATCH == 0 {
             bench.settle(&format!("random frames up to {i}"));
@@ -63,10 +69,13 @@ pub(crate) fn run(bench: &mut Bench, width: Width, seed: u64, count: u32) {
         DropReason::NotAllowed,
         DropReason::EgressDown,
         DropReason::Limit,
+        DropReason::BadMac1,
+        DropReason::BadMac2,
+        DropReason::RateLimited,
     ];
     let mut expected: Vec<Counter> = reasons.into_iter().map(Counter::Drop).collect();
     expected.extend(UpReason::ALL.iter().map(|r| Counter::Up(*r)));
-    expected.push(Counter::Forwarded);
+    expected.extend([Counter::Forwarded, Counter::CookieReply]);
     for c in expected {
         assert!(bench.expected[c.index() as usize] > 0, "no random frame was counted as {c:?}");
     }
@@ -179,6 +188,29 @@ fn spoil_frame(dice: &mut Dice, f: &mut Vec<u8>) {
             *f = tagged;
         }
     }
+}
+
+/// A hello or response from somebody, with and without proof.
+fn sealed(dice: &mut Dice) -> Vec<u8> {
+    let kind = dice.pick(&[kind::ETHERNET, kind::UDP4, kind::UDP6]);
+    let header = frames::header_from(dice.below(250) as u16, kind);
+    let of = dice.pick(&[MessageType::Hello, MessageType::Response]);
+    let cookie = match dice.below(5) {
+        0 => Some(hellos::cookie(&header, &hellos::SECRETS.current)),
+        1 => Some(hellos::cookie(&header, &hellos::SECRETS.previous)),
+        2 => Some([dice.word(), dice.word()]),
+        _ => None,
+    };
+    let mut message = hellos::sealed(of, dice.word() as u8, cookie.as_ref());
+    if dice.one_in(4) {
+        let at = 4 + dice.below(message.len() - 4);
+        message[at] ^= 1 << dice.below(8);
+    }
+    let mut frame = frames::wrap(header, &message);
+    if dice.one_in(6) {
+        spoil_frame(dice, &mut frame);
+    }
+    frame
 }
 
 /// A frame whose message is nothing but noise.

@@ -59,6 +59,8 @@ fn agent(object: &Path) -> Result<()> {
         sessions: 64,
         width: Width::One,
         ethertype: 0x88b5,
+        mac1: [0; 2],
+        limits: rovy_common::maps::Limits::default(),
         log_level: 0,
     };
     let (mut xdp, _) = Xdp::open_object(&params, &fs::read(object)?)?;

@@ -112,7 +112,7 @@ fn prepare() -> Result<(Ebpf, Vec<u8>, Vec<u8>)> {
         header: encap::ethernet(macs(3), ETHERTYPE),
         ..TxLink::default()
     };
-    let config = Config { ethertype_be: u32::from(ETHERTYPE.to_be()), slot_width: 1 };
+    let config = Config { ethertype_be: u32::from(ETHERTYPE.to_be()), slot_width: 1, ..Config::default() };
 
     let inner = [4 | 1 << 8, 7];
     let length = Message::<2>::HEAD + 16;

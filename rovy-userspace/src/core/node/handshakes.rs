@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use rovy_common::DropReason;
-use rovy_common::wire::{Hello, Response, codec};
+use rovy_common::wire::{CookieReply, Hello, Response, codec};
 use zerocopy::FromBytes;
 
 use super::{Action, Entry, Node, Origin, Path};
 use crate::core::aead::Suite;
 use crate::core::buffer::{HEADROOM, TAILROOM};
+use crate::core::cookie::Asked;
 use crate::core::handshake;
 use crate::core::mac::mac1;
 use crate::core::payload::{Choice, Offer};
@@ -86,10 +87,15 @@ impl Node {
         }
         let retry_ns = self.retry_at(now, id);
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.attempt = Some(Attempt { initiation, index, sent_ns: now.mono_ns, retry_ns });
+            let asked = Asked::new(hello.clone(), paths.clone());
+            peer.attempt = Some(Attempt { initiation, index, sent_ns: now.mono_ns, retry_ns, asked });
+            self.actions.extend(paths.into_iter().map(|path| {
+                let mut message = hello.clone();
+                peer.cookies.sign(now.mono_ns, &path, &mut message);
+                Action::Send(path, message)
+            }));
         }
         self.wake(retry_ns);
-        self.actions.extend(paths.into_iter().map(|path| Action::Send(path, hello.clone())));
     }
 
     /// When the next try is due: every five seconds, and after ninety of them ever more seldom.
@@ -149,7 +155,7 @@ impl Node {
         }
         if let Some(peer) = self.peers.get_mut(&id) {
             if let Some(answered) = &mut peer.answered
-                && answered.hello == message
+                && without_mac2(&answered.hello) == without_mac2(message)
                 && answered.until_ns > now.mono_ns
                 && answered.copies < COPIES
             {
@@ -231,6 +237,19 @@ impl Node {
         Ok(())
     }
 
+    /// A responder under load wants to see that this node is where its hello came from.
+    pub(super) fn cookie_reply(&mut self, now: Now, origin: &Origin, message: &[u8]) -> Result<(), DropReason> {
+        let reply = CookieReply::ref_from_bytes(message).map_err(|_| DropReason::BadLength)?;
+        let index = reply.receiver_index.get();
+        let position = self.indices.position(index).ok_or(DropReason::UnknownIndex)?;
+        let Some(Entry::Attempt(id)) = self.entries[position] else { return Err(DropReason::UnknownIndex) };
+        let peer = self.peers.get_mut(&id).ok_or(DropReason::UnknownIndex)?;
+        let attempt = peer.attempt.as_mut().filter(|a| a.index == index).ok_or(DropReason::UnknownIndex)?;
+        let (path, hello) = attempt.asked.reply(now.mono_ns, origin, message, &mut peer.cookies)?;
+        self.actions.push_back(Action::Send(path, hello));
+        Ok(())
+    }
+
     fn install(&mut self, now: Now, index: u32, session: Session) {
         let (peer, initiator) = (session.peer, session.initiator);
         self.wake(if initiator { session.expires_ns() } else { now.mono_ns + UNCONFIRMED_NS });
@@ -291,6 +310,11 @@ impl Node {
         let Ok(range) = session.seal(now.mono_ns, kind, &mut buf, HEADROOM..HEADROOM + body.len()) else { return };
         self.actions.push_back(Action::Send(path, buf[range].to_vec()));
     }
+}
+
+/// All of a hello but mac2, which differs from path to path.
+fn without_mac2(hello: &[u8]) -> &[u8] {
+    &hello[..hello.len().saturating_sub(16)]
 }
 
 fn observed(origin: &Origin) -> Option<SocketAddr> {

@@ -142,10 +142,9 @@ impl Node {
             wire::MessageType::Hello => self.hello(now, origin, message).map(|()| Inbound::Done),
             wire::MessageType::Response => self.response(now, origin, message).map(|()| Inbound::Done),
             wire::MessageType::Data => self.data(now, origin, message),
-            // Answered and used from the day that cookies, discovery and errors exist.
-            wire::MessageType::CookieReply | wire::MessageType::Beacon | wire::MessageType::Control => {
-                Err(DropReason::NotAllowed)
-            }
+            wire::MessageType::CookieReply => self.cookie_reply(now, origin, message).map(|()| Inbound::Done),
+            // Answered and used from the day that discovery and errors exist.
+            wire::MessageType::Beacon | wire::MessageType::Control => Err(DropReason::NotAllowed),
             wire::MessageType::Transit => Err(DropReason::Malformed),
         }
     }

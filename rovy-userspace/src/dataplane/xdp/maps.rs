@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aya::Ebpf;
 use aya::maps::{Array, DevMap, HashMap as BpfHash, IterableMap, Map, MapData, MapError, PerCpuArray};
 use rovy_common::count::COUNTERS;
-use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, SlotStats, TxLink};
+use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink, kind};
 use rovy_common::replay::WORDS;
 
 use super::object::{self, PORTS};
@@ -29,7 +29,8 @@ pub(super) struct Maps {
     counts: PerCpuArray<MapData, u64>,
     slot_stats: PerCpuArray<MapData, Plain<SlotStats>>,
     ports: DevMap<MapData>,
-    locals: BpfHash<MapData, Plain<LocalKey>, u32>,
+    locals: BpfHash<MapData, Plain<LocalKey>, u64>,
+    secrets: Array<MapData, Plain<Secrets>>,
     /// Entries of `TX` and when they were switched away from, for [`GRACE`].
     idle_since: HashMap<u32, Instant>,
     sessions: u32,
@@ -63,6 +64,7 @@ impl Maps {
             slot_stats: open!("SLOT_STATS"),
             ports: open!("PORTS"),
             locals: open!("LOCALS"),
+            secrets: open!("SECRETS"),
             idle_since: HashMap::new(),
             sessions: params.sessions,
             slot_count: params.width.slots(),
@@ -73,9 +75,14 @@ impl Maps {
     pub(super) fn configure(&mut self, params: &Params) -> Result<(), XdpError> {
         let stale: Vec<_> = self.locals.keys().filter_map(Result::ok).collect();
         for key in stale {
-            self.remove_local(key.0)?;
+            self.remove_key(key.0)?;
         }
-        let config = Config { ethertype_be: u32::from(params.ethertype.to_be()), slot_width: params.width.bytes() };
+        let config = Config {
+            ethertype_be: u32::from(params.ethertype.to_be()),
+            slot_width: params.width.bytes(),
+            mac1: params.mac1,
+            limits: params.limits,
+        };
         self.config.set(0, Plain(config), 0).map_err(XdpError::map("write", "CONFIG"))
     }
 
@@ -228,11 +235,32 @@ impl Maps {
         Ok(port)
     }
 
+    pub(super) fn secrets(&self) -> Result<Secrets, XdpError> {
+        Ok(self.secrets.get(&0, 0).map_err(XdpError::map("read", "SECRETS"))?.0)
+    }
+
+    pub(super) fn set_secrets(&mut self, secrets: Secrets) -> Result<(), XdpError> {
+        self.secrets.set(0, Plain(secrets), 0).map_err(XdpError::map("write", "SECRETS"))
+    }
+
     pub(super) fn add_local(&mut self, key: LocalKey) -> Result<(), XdpError> {
+        if let Some((interface, mac)) = interface_of(&key) {
+            self.locals.insert(Plain(interface), mac, 0).map_err(XdpError::map("write", "LOCALS"))?;
+        }
         self.locals.insert(Plain(key), 1, 0).map_err(XdpError::map("write", "LOCALS"))
     }
 
     pub(super) fn remove_local(&mut self, key: LocalKey) -> Result<(), XdpError> {
+        // The address of an interface goes when it is told a new one, or is still this one.
+        if let Some((interface, mac)) = interface_of(&key)
+            && self.locals.get(&Plain(interface), 0).is_ok_and(|known| known == mac)
+        {
+            self.remove_key(interface)?;
+        }
+        self.remove_key(key)
+    }
+
+    fn remove_key(&mut self, key: LocalKey) -> Result<(), XdpError> {
         match self.locals.remove(&Plain(key)) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
             Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
@@ -260,4 +288,10 @@ impl Maps {
         }
         Ok(sum)
     }
+}
+
+/// The entry that tells the program the address of the interface behind a MAC address.
+fn interface_of(key: &LocalKey) -> Option<(LocalKey, u64)> {
+    let mac = key.addr.first_chunk().map(|mac| u64::from_le_bytes(*mac))?;
+    (key.kind == kind::ETHERNET).then_some((LocalKey::interface(key.port_or_ifindex), mac))
 }

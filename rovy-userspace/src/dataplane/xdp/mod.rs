@@ -26,7 +26,8 @@ use std::sync::Arc;
 use aya::Ebpf;
 use aya::programs::{TestRun, TestRunOptions};
 use rovy_common::label::Width;
-use rovy_common::maps::{LocalKey, RxLink, SlotStats, TxLink};
+use rovy_common::maps::{Limits, LocalKey, RxLink, Secrets, SlotStats, TxLink};
+use rovy_common::siphash::Key;
 
 use super::{Dataplane, Seen};
 use crate::transport::Endpoint;
@@ -44,6 +45,10 @@ pub struct Params {
     pub width: Width,
     /// EtherType of raw frames.
     pub ethertype: u16,
+    /// Key of mac1 for messages to this node.
+    pub mac1: Key,
+    /// How many hellos are let through.
+    pub limits: Limits,
     /// What the program logs: 0 nothing, 4 drops. Takes effect with the program's load.
     pub log_level: u8,
 }
@@ -222,6 +227,22 @@ impl Xdp {
     /// The map cannot be written.
     pub fn remove_local(&mut self, key: LocalKey) -> Result<(), XdpError> {
         self.maps.remove_local(key)
+    }
+
+    /// The secrets of cookies as the program knows them: zero before they are set for the first time.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn secrets(&self) -> Result<Secrets, XdpError> {
+        self.maps.secrets()
+    }
+
+    /// Makes and checks cookies by these secrets from now on.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn set_secrets(&mut self, secrets: Secrets) -> Result<(), XdpError> {
+        self.maps.set_secrets(secrets)
     }
 
     /// The replay windows that kernel and agent mark in.

@@ -7,7 +7,8 @@ use aya::programs::Xdp as Program;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use rovy_common::count::COUNTERS;
-use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, SlotStats, TxLink};
+use rovy_common::hello::Prefix;
+use rovy_common::maps::{Buckets, Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink};
 
 use super::{Params, XdpError, bpffs};
 
@@ -19,6 +20,8 @@ const PROGRAM: &str = "rovy";
 pub(super) const PORTS: u32 = 256;
 /// Addresses of this node's own.
 const LOCALS: u32 = 4096;
+/// Sources of hellos that are remembered: about 1.5 MB of kernel memory.
+const BUCKETS: u32 = 16_384;
 
 /// The shape of a pinned map.
 struct Shape {
@@ -29,7 +32,7 @@ struct Shape {
     entries: u32,
 }
 
-fn shapes(params: &Params) -> [Shape; 10] {
+fn shapes(params: &Params) -> [Shape; 13] {
     let slots = params.width.slots();
     let array = |name, value, entries| Shape { name, kind: MapType::Array, key: 4, value, entries };
     let per_cpu = |name, value, entries| Shape { name, kind: MapType::PerCpuArray, key: 4, value, entries };
@@ -43,7 +46,16 @@ fn shapes(params: &Params) -> [Shape; 10] {
         per_cpu("COUNTS", 8, COUNTERS),
         per_cpu("SLOT_STATS", size_of::<SlotStats>(), slots),
         Shape { name: "PORTS", kind: MapType::DevMap, key: 4, value: 8, entries: PORTS },
-        Shape { name: "LOCALS", kind: MapType::Hash, key: size_of::<LocalKey>(), value: 4, entries: LOCALS },
+        Shape { name: "LOCALS", kind: MapType::Hash, key: size_of::<LocalKey>(), value: 8, entries: LOCALS },
+        array("SECRETS", size_of::<Secrets>(), 1),
+        array("LOAD", 8, 1),
+        Shape {
+            name: "BUCKETS",
+            kind: MapType::LruHash,
+            key: size_of::<Prefix>(),
+            value: size_of::<Buckets>(),
+            entries: BUCKETS,
+        },
     ]
 }
 

@@ -4,7 +4,7 @@ use super::frames::Frames;
 use anyhow::{Context as _, Result, ensure};
 use rovy_common::encap::{self, Macs};
 use rovy_common::label::Width;
-use rovy_common::maps::{HopKeys, RxLink, TxLink, kind, tx_flag};
+use rovy_common::maps::{HopKeys, Limits, RxLink, TxLink, kind, tx_flag};
 use rovy_common::wire::{ETHERTYPE, PORT};
 use rovy_netns::traffic::Traffic;
 use rovy_netns::{Namespace, device};
@@ -81,7 +81,15 @@ impl Stage {
         redirect.send_by(&r, "out0")?;
         let (in_index, out_index) = (device::index(&r, IN)?, device::index(&r, "out0")?);
         let pin_dir = PathBuf::from(format!("/sys/fs/bpf/rovy/bench-{}", std::process::id()));
-        let params = Params { pin_dir, sessions: 16, width: Width::One, ethertype: ETHERTYPE, log_level: 0 };
+        let params = Params {
+            pin_dir,
+            sessions: 16,
+            width: Width::One,
+            ethertype: ETHERTYPE,
+            mac1: [0; 2],
+            limits: Limits::default(),
+            log_level: 0,
+        };
         let (mut xdp, _) = r.enter(|| Xdp::open(&params))??;
         let port = r.enter(|| xdp.add_port(out_index))??;
 
