@@ -8,9 +8,13 @@ use super::handshake::Initiation;
 use super::time::TAI64N_LEN;
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
+use zeroize::Zeroizing;
 
 /// Packets that wait for a session, at most.
 pub(super) const QUEUE: usize = 16;
+
+/// A pre-shared key, wiped from memory when dropped. All zero is none.
+pub type Psk = Zeroizing<[u8; 32]>;
 
 /// A handshake this node started.
 pub(super) struct Attempt {
@@ -33,7 +37,11 @@ pub(super) struct Peer {
     pub(super) dial: Vec<Endpoint>,
     /// Keep trying for ever.
     pub(super) persistent: bool,
-    pub(super) psk: [u8; 32],
+    pub(super) psk: Psk,
+    /// The operator named it: it is no stranger, wherever it connects from.
+    pub(super) named: bool,
+    /// Time between keepalives of a session that sends nothing else, in ns.
+    pub(super) keepalive_ns: Option<u64>,
     /// Whether it may use this node for transit; the node's setting when absent.
     pub(super) transit: Option<bool>,
     pub(super) routes: Vec<(u16, Hops)>,
@@ -49,6 +57,8 @@ pub(super) struct Peer {
     pub(super) current: Option<u32>,
     pub(super) previous: Option<u32>,
     pub(super) newest: [u8; TAI64N_LEN],
+    /// The hello that lost against this node's own of the same moment.
+    pub(super) overruled: Option<[u8; TAI64N_LEN]>,
     pub(super) answered: Option<Answered>,
     pub(super) queue: VecDeque<Vec<u8>>,
     pub(super) received_ns: Option<u64>,
@@ -70,11 +80,17 @@ impl Peer {
         [self.next, self.current, self.previous].into_iter().flatten()
     }
 
+    /// Whether only the peer wanted this: the operator did not name it, connect to it or route to it.
+    pub(super) fn stranger(&self) -> bool {
+        !self.named && !self.persistent && self.routes.is_empty()
+    }
+
     /// Whether anybody would miss it.
     pub(super) fn idle(&self) -> bool {
         self.sessions().next().is_none()
             && self.attempt.is_none()
             && !self.persistent
+            && !self.named
             && self.routes.is_empty()
             && self.queue.is_empty()
     }

@@ -31,6 +31,7 @@ pub struct Agent {
     binary: PathBuf,
     dir: Scratch,
     peer_id: PeerId,
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
@@ -55,7 +56,15 @@ impl Agent {
         let json: serde_json::Value = serde_json::from_str(&inspected).context("rovy key inspect printed no JSON")?;
         let id = json.get("peer_id").and_then(|v| v.as_str()).context("rovy key inspect printed no peer_id")?;
         let peer_id = id.parse().with_context(|| format!("rovy key inspect printed the PeerID {id}"))?;
-        Ok(Self { name: name.to_owned(), namespace: ns.path(), binary, dir, peer_id, child: None })
+        Ok(Self {
+            name: name.to_owned(),
+            namespace: ns.path(),
+            binary,
+            dir,
+            peer_id,
+            arguments: Vec::new(),
+            child: None,
+        })
     }
 
     /// The key's PeerID.
@@ -84,6 +93,11 @@ impl Agent {
         Ok(fs::write(self.dir().join("config.toml"), config.to_toml())?)
     }
 
+    /// Gives the next starts further arguments of `rovy start`.
+    pub fn with_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
+    }
+
     /// Starts the agent and waits until its API answers.
     ///
     /// # Errors
@@ -94,6 +108,7 @@ impl Agent {
         // The agent goes with the thread that started it, even when that is killed.
         command.args(["--pdeathsig", "KILL", "nsenter"]).arg(format!("--net={}", self.namespace.display()));
         command.arg("--").arg(&self.binary).args(["start", "--log", "info,rovy_userspace=debug", "-D"]).arg(self.dir());
+        command.args(&self.arguments);
         command.env("RUST_BACKTRACE", "1").process_group(0);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().with_context(|| format!("cannot run {}", command::line(&command)))?);
