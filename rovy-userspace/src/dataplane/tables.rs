@@ -315,3 +315,6 @@ impl Dataplane for Tables {
         Ok(self.stats.get(&slot).copied().unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,12 +5,12 @@
 //! behind the newest is accepted once; an older one is accepted, once too, for as long as its word (32 counters) still
 //! stands, and refused from when the word has moved on; from [`COUNTER_LIMIT`] on nothing is.
 
-use rovy_common::DropReason;
+use rovy_common::maps::{RxLink, TxLink};
 use rovy_common::replay::{self, COUNTER_LIMIT, WINDOW, WORDS, Window};
+use rovy_common::{Counter, DropReason};
 
 use crate::frames::{Draft, frame};
 use crate::{Bench, Width, skip};
-use rovy_common::Counter;
 
 /// Counters from one use of a word to the next.
 const RING: u64 = 32 * WORDS as u64;
@@ -196,4 +196,29 @@ fn replay_table_in_the_kernel() {
         let after = bench.xdp().counts().expect("counts");
         assert_eq!(after, counted, "{}: reasons", case.name);
     }
+}
+
+#[test]
+fn a_map_update_rewinds_neither_hop_counters_nor_windows() {
+    if !skip::root("a_map_update_rewinds_neither_hop_counters_nor_windows") {
+        return;
+    }
+    let mut bench = Bench::new(Width::One, "rewind");
+    let (from, to) = (bench.links["eth"].clone(), bench.links["udp4"].clone());
+    let route = [to.rx.slot as u8];
+    let mut out = Vec::new();
+    for n in 0..50_u32 {
+        let counter = u64::from(n);
+        assert_eq!(bench.xdp().counters().peek(to.tx.counter), Some(counter), "drawn once a packet, never set back");
+        let sent = frame(&from, &Draft::new(counter, &route));
+        assert_eq!(bench.xdp().test_run(&sent, &mut out).expect("test run"), 4);
+        // What roaming, a new route of the underlay and a longer life of the keys write.
+        let xdp = bench.xdp.as_mut().expect("open");
+        let rx = RxLink { expires_ns: u64::MAX - counter, ..from.rx };
+        xdp.set_rx(rx.index, &rx).expect("set_rx");
+        xdp.set_tx(to.tx.slot as u16, &TxLink { mtu: 9000 - n, ..to.tx }).expect("set_tx");
+        assert_eq!(bench.xdp().test_run(&sent, &mut out).expect("test run"), 1, "a replay after the update");
+    }
+    let counts = bench.xdp().counts().expect("counts");
+    assert_eq!(counts[Counter::Drop(DropReason::Replay).index() as usize], 50);
 }

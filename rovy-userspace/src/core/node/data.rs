@@ -149,6 +149,11 @@ impl Node {
         }
     }
 
+    /// The receiver index of the session in use.
+    pub(in crate::core) fn receiver_index(&self, id: PeerId) -> u32 {
+        self.peers.get(&id).and_then(|p| p.current).unwrap_or(0)
+    }
+
     /// Lets the session with a peer have sent so many messages.
     pub(in crate::core) fn wear(&mut self, id: PeerId, counter: u64) {
         if let Some(session) = self.peers.get(&id).and_then(|p| p.current).and_then(|i| self.session(i)) {

@@ -146,17 +146,15 @@ impl Node {
         if id == self.id {
             return Err(DropReason::BadHandshake);
         }
-        if let Some(peer) = self.peers.get_mut(&id) {
-            if let Some(answered) = &mut peer.answered
-                && answered.hello == message
-                && answered.until_ns > now.mono_ns
-                && answered.copies < COPIES
-            {
-                answered.copies += 1;
-                let response = answered.response.clone();
-                self.actions.push_back(Action::Send(origin.back(), response));
-                return Ok(());
-            }
+        if let Some(answered) = self.peers.get_mut(&id).and_then(|p| p.answered.as_mut())
+            && answered.hello == message
+            && answered.until_ns > now.mono_ns
+            && answered.copies < COPIES
+        {
+            answered.copies += 1;
+            let response = answered.response.clone();
+            self.actions.push_back(Action::Send(origin.back(), response));
+            return Ok(());
         }
         let newest = self.peers.get(&id).map_or_else(|| self.stamps.of(id), |p| p.newest);
         if incoming.timestamp <= newest || self.overrules(now, id, &incoming.timestamp) {

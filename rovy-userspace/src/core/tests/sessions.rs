@@ -102,3 +102,31 @@ fn an_inner_source_that_is_not_the_sender_is_refused() {
     assert_eq!(w.drops, [DropReason::BadInnerSource]);
     assert!(w.arrived.is_empty());
 }
+
+#[test]
+fn no_update_rewinds_the_nonces_of_data() {
+    let mut w = World::new(2);
+    w.connect(0, 1);
+    let (b, mut sent) = (w.id(1), Vec::new());
+    for n in 0..20_u8 {
+        let packet = ipv6(w.id(0), b, n);
+        let mut buf = vec![0; HEADROOM + packet.len() + TAILROOM];
+        buf[HEADROOM..HEADROOM + packet.len()].copy_from_slice(&packet);
+        let now = w.now();
+        let out = w.nodes[0].packet(now, &mut buf, HEADROOM..HEADROOM + packet.len()).expect("seals").expect("now");
+        let at = out.message.start;
+        sent.push((buf[at + 4..at + 8].to_vec(), u64::from_le_bytes(buf[at + 8..at + 16].try_into().expect("eight"))));
+        // What publishes links anew, and what a node is told while it runs.
+        let index = w.nodes[0].receiver_index(b);
+        w.nodes[0].moved_to(now, index, endpoint(usize::from(n % 3)));
+        w.nodes[0].set_transit(b, n % 2 == 0);
+        w.nodes[0].connect(now, b, vec![endpoint(1)], true);
+        w.nodes[0].add_route(now, b, 7, Hops::from_iter([n]));
+        w.collect(0);
+    }
+    let before = sent.len();
+    sent.sort();
+    sent.dedup();
+    assert_eq!(sent.len(), before, "no nonce twice under one key: {sent:?}");
+    assert!(sent.windows(2).all(|s| s[0].0 == s[1].0 && s[0].1 + 1 == s[1].1), "one key, counted up: {sent:?}");
+}
