@@ -14,6 +14,7 @@ pub(super) fn start(args: Start, socket: Option<PathBuf>) -> Outcome {
     if let Some(config) = args.config {
         paths.config = config;
     }
+    let remember = args.keyfile.as_deref() != Some(Path::new("@"));
     let secret = secret(args.keyfile.as_deref(), &mut paths)?;
     let config = configuration(&paths.config)?;
     if let Some(socket) = socket.or_else(|| config.api.socket.clone()) {
@@ -27,6 +28,8 @@ pub(super) fn start(args: Start, socket: Option<PathBuf>) -> Outcome {
         xdp: args.xdp.map(Into::into),
         ifname: args.ifname,
         fc00: !args.no_fc00,
+        remember,
+        rekey_after: args.rekey_after.map(std::time::Duration::from_secs),
         ready: show::started,
     })?;
     Ok(())

@@ -8,6 +8,7 @@ mod cases;
 mod frames;
 mod model;
 mod random;
+mod replay;
 mod shared;
 #[path = "../support/skip.rs"]
 mod skip;
