@@ -236,6 +236,21 @@ fn a_start_warns_of_an_open_keyfile_and_refuses_a_wrong_one() {
     assert!(ran.err.contains("PrivateKey is missing"), "{}", ran.err);
 }
 
+#[test]
+fn without_its_pre_shared_key_the_agent_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (at, psk) = (dir.path().to_str().unwrap(), dir.path().join("psk"));
+    file(dir.path(), "keyfile.toml", GOOD, 0o600);
+    file(dir.path(), "config.toml", "[node]\npsk_file = 'psk'\n", 0o600);
+    let ran = rovy(&["start", "-D", at, "--xdp", "off"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains(&format!("{}: cannot read the pre-shared key", psk.display())), "{}", ran.err);
+    file(dir.path(), "psk", "not so secret", 0o600);
+    let ran = rovy(&["start", "-D", at, "--xdp", "off"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("not a pre-shared key") && !ran.err.contains("so secret"), "{}", ran.err);
+}
+
 /// An agent that answers as it is told, on a thread of its own.
 struct FakeAgent {
     dir: tempfile::TempDir,

@@ -38,6 +38,8 @@ pub(super) struct Control {
     /// Peers that stand in the configuration.
     pub(super) configured: std::cell::RefCell<Vec<PeerId>>,
     pub(super) ifname: String,
+    /// Commands that are being answered.
+    pub(super) waiting: std::cell::Cell<usize>,
 }
 
 type Answer = Result<Reply, Failure>;
@@ -190,6 +192,10 @@ impl Control {
         if peer == self.engine.borrow().node.id() {
             return Err(Failure::new(FailureKind::Usage, "that is this node itself"));
         }
+        if !self.engine.borrow().node.has_room_for(peer) {
+            let message = "no room for another peer: all that [limits] peers allows are in use";
+            return Err(Failure::new(FailureKind::Unavailable, message).with_next("rovy peer disconnect PEERID"));
+        }
         let endpoints = self.endpoints(&address).await?;
         {
             let mut dials = self.dials.borrow_mut();
@@ -299,6 +305,10 @@ impl Control {
         if e.node.slot_owner(route.first()).is_none() {
             let message = format!("this node has no slot {:02x}, with which {route} starts", route.first());
             return Err(Failure::new(FailureKind::NotFound, message).with_next("rovy peer list"));
+        }
+        if !e.node.has_room_for(peer) {
+            let message = "no room for another peer: all that [limits] peers allows are in use";
+            return Err(Failure::new(FailureKind::Unavailable, message).with_next("rovy peer disconnect PEERID"));
         }
         let new = e.node.add_route(clock::now(), peer, route.first(), hops);
         e.collect();

@@ -14,6 +14,7 @@ use super::clock;
 use super::kernel::Kernel;
 use super::linker::Links;
 use super::listeners::Listeners;
+use super::memory::Memory;
 use super::tun::Host;
 use crate::core::{Action, HEADROOM, Inbound, Node, Origin, Path};
 use crate::dataplane::{Admission, Gate, Switched, Tables};
@@ -21,7 +22,7 @@ use crate::fc00::packet;
 use crate::transport::{Batch, Endpoint, drop_reason};
 
 /// Actions that may wait for the linker before sockets are read no further.
-const BACKLOG: usize = 1024;
+pub(super) const BACKLOG: usize = 1024;
 
 /// Everything the packet thread owns.
 pub(super) struct Engine {
@@ -32,6 +33,8 @@ pub(super) struct Engine {
     pub(super) listeners: Listeners,
     pub(super) links: Links,
     pub(super) host: Host,
+    /// What outlives the agent; `None` when nothing is to.
+    pub(super) memory: Option<Memory>,
     /// Transit that this agent sent on itself.
     pub(super) forwarded: u64,
     pub(super) actions: std::collections::VecDeque<Action>,
@@ -64,6 +67,7 @@ impl Engine {
             listeners,
             links: Links::default(),
             host,
+            memory: None,
             forwarded: 0,
             actions: std::collections::VecDeque::new(),
             work: Arc::new(Notify::new()),

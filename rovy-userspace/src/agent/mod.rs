@@ -6,6 +6,7 @@ mod engine;
 mod kernel;
 mod linker;
 mod listeners;
+mod memory;
 mod options;
 mod tasks;
 mod tun;
@@ -14,9 +15,9 @@ mod views;
 pub use options::Options;
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rovy_common::maps::{LAYOUT, Limits};
@@ -26,10 +27,10 @@ use zeroize::Zeroizing;
 
 use crate::api::Server;
 use crate::config::{Config, PeerTransit, Transit, XdpMode};
-use crate::core::{Node, NodeConfig, mac1_key};
+use crate::core::{Node, NodeConfig, Psk, mac1_key};
 use crate::dataplane::xdp::Params;
 use crate::dataplane::{Gate, Tables, endpoint_of};
-use crate::identity::{PeerId, SecretKey};
+use crate::identity::{self, PeerId, SecretKey};
 use crate::netlink::Netlink;
 use crate::transport::Endpoint;
 use commands::Control;
@@ -71,10 +72,20 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     done
 }
 
-fn node(secret: SecretKey, config: &Config) -> anyhow::Result<Node> {
+/// A pre-shared key of the configuration at `config`. Without it nothing starts: the operator wants it everywhere.
+fn psk(config: &Path, file: &Path) -> anyhow::Result<Psk> {
+    let file = config.parent().unwrap_or(Path::new("")).join(file);
+    let psk = identity::psk::load(&file)?;
+    for warning in psk.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(psk.key)
+}
+
+fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice()).context("the system gives no randomness")?;
-    let config = NodeConfig {
+    let node_config = NodeConfig {
         secret,
         width: config.node.slot_width.into(),
         transit: config.node.transit == Transit::Allow,
@@ -82,9 +93,22 @@ fn node(secret: SecretKey, config: &Config) -> anyhow::Result<Node> {
         peers: config.limits.peers as usize,
         receive_mtu: None,
         aes: fast_aes(),
-        psk: [0; 32],
+        handshakes: config.limits.handshakes as usize,
+        psk: config.node.psk_file.as_ref().map_or_else(|| Ok(Psk::default()), |f| psk(path, f))?,
     };
-    Ok(Node::new(config, *seed))
+    let mut node = Node::new(node_config, *seed);
+    for peer in &config.peers {
+        if let Some(file) = &peer.psk_file {
+            node.set_psk(peer.id, psk(path, file)?);
+        }
+        if let Some(transit) = peer.transit {
+            node.set_transit(peer.id, transit == PeerTransit::Kernel);
+        }
+        if let Some(seconds) = peer.keepalive {
+            node.set_keepalive(peer.id, Duration::from_secs(seconds.into()));
+        }
+    }
+    Ok(node)
 }
 
 /// Whether AES-GCM beats ChaCha20-Poly1305 here.
@@ -109,8 +133,7 @@ fn pin_dir(id: &PeerId) -> PathBuf {
 }
 
 /// Opens dataplane and node; what a former agent left in the kernel stays in use. With them, the neighbours it had.
-fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<(Engine, Vec<(PeerId, Endpoint)>)> {
-    let mut node = node(secret, config)?;
+fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engine, Vec<(PeerId, Endpoint)>)> {
     let sessions = config.limits.sessions.next_power_of_two();
     let params = Params {
         pin_dir: pin_dir(&node.id()),
@@ -154,9 +177,15 @@ fn open(secret: SecretKey, config: &Config, mode: XdpMode) -> anyhow::Result<(En
 }
 
 async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>) -> anyhow::Result<()> {
-    let Options { secret, config, paths, xdp, ifname, fc00, ready } = options;
+    let Options { secret, config, paths, xdp, ifname, fc00, remember, rekey_after, ready } = options;
     let netlink = Netlink::new().context("cannot talk to the kernel over netlink")?;
-    let (mut engine, neighbours) = open(secret, &config, xdp.unwrap_or(config.listen.xdp.mode))?;
+    let mut node = node(secret, &config, &paths.config)?;
+    if let Some(age) = rekey_after {
+        node.set_rekey(age);
+    }
+    let memory = remember.then(|| memory::Memory::open(&paths.state, &mut node));
+    let (mut engine, neighbours) = open(node, &config, xdp.unwrap_or(config.listen.xdp.mode))?;
+    engine.memory = memory;
     engine.links.interfaces = netlink.interfaces().await?;
     let engine: Shared = Rc::new(RefCell::new(engine));
     let (stop, stopping) = mpsc::channel(1);
@@ -168,21 +197,18 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
         stop,
         dials: RefCell::new(config.peers.iter().map(|p| (p.id, p.addresses.clone())).collect()),
         configured: RefCell::new(config.peers.iter().map(|p| p.id).collect()),
+        waiting: std::cell::Cell::new(0),
         ifname: ifname.unwrap_or_else(|| config.fc00.ifname.clone()),
         config,
     });
     tokio::task::spawn_local(linker::run(engine.clone(), netlink.clone(), control.config.listen.ethertype));
     tokio::task::spawn_local(tasks::timer(engine.clone()));
+    tokio::task::spawn_local(memory::keep(engine.clone()));
     tokio::task::spawn_local(tasks::watch(engine.clone()));
     tokio::task::spawn_local(tasks::secrets(engine.clone()));
     tokio::task::spawn_local(tasks::probe(control.clone()));
     tokio::task::spawn_local(tasks::confirm(control.clone()));
     tokio::task::spawn_local(tasks::commands(control.clone(), commands));
-    for peer in &control.config.peers {
-        if let Some(transit) = peer.transit {
-            engine.borrow_mut().node.set_transit(peer.id, transit == PeerTransit::Kernel);
-        }
-    }
     start(&control, fc00).await;
     // The links of the former agent serve until their keys expire; new sessions are made beside them meanwhile.
     for (peer, endpoint) in neighbours {

@@ -17,6 +17,10 @@ pub struct Options {
     pub ifname: Option<String>,
     /// Whether to make the TUN device at start, if the configuration wants it too.
     pub fc00: bool,
+    /// Whether to remember handshakes in the state directory; a key for one run has nothing to remember.
+    pub remember: bool,
+    /// Instead of 120 s: the age at which keys are renewed. For tests.
+    pub rekey_after: Option<std::time::Duration>,
     /// Called once, when the listeners and the control socket are there.
     pub ready: fn(&Info, &[Listener], &Fc00Status),
 }

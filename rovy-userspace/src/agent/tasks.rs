@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use rovy_common::maps::Secrets;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::commands::Control;
 use super::engine::Shared;
 use super::linker::{self, NextHop};
-use super::{clock, tun};
+use super::{REQUESTS, clock, memory, tun};
 use crate::api::Request;
 use crate::netlink::{Change, watch};
 
@@ -145,11 +145,18 @@ pub(super) async fn probe(control: Rc<Control>) {
     }
 }
 
-/// Answers commands, each in a task of its own: one that waits does not keep the others.
+/// Answers commands, each in a task of its own: one that waits does not keep the others, up to [`REQUESTS`] of them.
 pub(super) async fn commands(control: Rc<Control>, mut requests: mpsc::Receiver<Request>) {
-    while let Some(request) = requests.recv().await {
+    let places = std::sync::Arc::new(Semaphore::new(REQUESTS));
+    while let Ok(place) = places.clone().acquire_owned().await {
+        let Some(request) = requests.recv().await else { return };
         let control = control.clone();
-        tokio::task::spawn_local(async move { control.serve(request).await });
+        control.waiting.set(control.waiting.get() + 1);
+        tokio::task::spawn_local(async move {
+            control.serve(request).await;
+            control.waiting.set(control.waiting.get() - 1);
+            drop(place);
+        });
     }
 }
 
@@ -163,6 +170,7 @@ pub(super) async fn until_stopped(mut stopping: mpsc::Receiver<bool>, control: &
         _ = int.recv() => false,
     };
     tracing::info!(keep_transit, "stopping");
+    memory::finish(&control.engine);
     if let Err(error) = tun::stop(&control.engine).await {
         tracing::warn!(%error, "cannot take the TUN device down cleanly");
     }

@@ -1,5 +1,6 @@
 //! What status commands show.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use rovy_common::{Counter, DropReason, UpReason};
@@ -186,6 +187,18 @@ pub(super) fn fc00(control: &Control) -> api::Fc00Status {
     }
 }
 
+/// Every bound by its name.
+fn limits(e: &super::engine::Engine, waiting: usize) -> BTreeMap<String, api::LimitUse> {
+    let entry =
+        |name: &str, used: usize, max: usize| (name.to_owned(), api::LimitUse { used: used as u64, max: max as u64 });
+    let core = e.node.limits().into_iter().map(|(name, u)| entry(name, u.used, u.max));
+    let queues = [
+        entry("action_queue", e.actions.len(), super::engine::BACKLOG),
+        entry("request_queue", waiting, super::REQUESTS),
+    ];
+    core.chain(queues).collect()
+}
+
 pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
     let e = control.engine.borrow();
     let Ok(agent) = e.tables.counts();
@@ -197,6 +210,8 @@ pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
         },
         sessions: e.node.sessions().0 as u32,
         cookie_replies: [&kernel, &agent].map(|c| c[Counter::CookieReply.index() as usize]).iter().sum(),
+        handshakes: e.node.handshakes(),
+        limits: limits(&e, control.waiting.get()),
         ..api::Stats::default()
     };
     for reason in DropReason::ALL {

@@ -200,6 +200,15 @@ pub struct LinkStats {
     pub why: String,
 }
 
+/// Something bounded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LimitUse {
+    /// In use now; of queues that there are several of, the longest.
+    pub used: u64,
+    /// What there is. At this bound the newest is dropped, with the reason `limit` or `queue_full`.
+    pub max: u64,
+}
+
 /// `/v0/stats`: counters since the tables were made.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Stats {
@@ -216,4 +225,10 @@ pub struct Stats {
     /// Cookie replies sent, by kernel and agent.
     #[serde(default)]
     pub cookie_replies: u64,
+    /// Handshakes that led to a session since the agent started, renewals of keys included.
+    #[serde(default)]
+    pub handshakes: u64,
+    /// What is bounded, by name, and how much of it is in use.
+    #[serde(default)]
+    pub limits: BTreeMap<String, LimitUse>,
 }

@@ -74,6 +74,9 @@ pub(super) struct Start {
     /// error, warn, info, debug, trace, or a filter
     #[arg(long, value_name = "LEVEL", value_parser = filter)]
     pub(super) log: Option<String>,
+    /// Renew keys after so many seconds instead of 120; for tests
+    #[arg(long, hide = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=120))]
+    pub(super) rekey_after: Option<u64>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]

@@ -186,7 +186,7 @@ pub(super) fn stats(s: &Stats) -> String {
             "transit",
             format!("{} packets by the kernel, {} by the agent", s.transit.kernel_packets, s.transit.agent_packets),
         ),
-        ("sessions", s.sessions.to_string()),
+        ("sessions", format!("{}, {} handshakes so far", s.sessions, s.handshakes)),
     ]);
     let reasons: BTreeSet<_> = s.drops.kernel.keys().chain(s.drops.agent.keys()).collect();
     let drops: Vec<_> = reasons

@@ -16,6 +16,7 @@ pub(super) fn start(args: Start, socket: Option<PathBuf>, json: bool) -> Outcome
     if let Some(config) = args.config {
         paths.config = config;
     }
+    let remember = args.keyfile.as_deref() != Some(Path::new("@"));
     let secret = secret(args.keyfile.as_deref(), &mut paths)?;
     let config = configuration(&paths.config)?;
     if let Some(socket) = socket.or_else(|| config.api.socket.clone()) {
@@ -32,6 +33,8 @@ pub(super) fn start(args: Start, socket: Option<PathBuf>, json: bool) -> Outcome
         ifname: args.ifname,
         fc00: !args.no_fc00,
         ready: if json { show::started_json } else { show::started },
+        remember,
+        rekey_after: args.rekey_after.map(std::time::Duration::from_secs),
     })?;
     Ok(())
 }

@@ -33,6 +33,8 @@ pub struct Node {
     pub slot_width: SlotWidth,
     /// Whether neighbours may route through this node.
     pub transit: Transit,
+    /// File of the pre-shared key for all peers that have none of their own; relative to the configuration's directory.
+    pub psk_file: Option<PathBuf>,
 }
 
 /// Bytes of a slot on the wire.
@@ -180,6 +182,19 @@ pub struct Peer {
     /// Whether this peer may route through this node; the node's setting when absent.
     #[serde(default)]
     pub transit: Option<PeerTransit>,
+    /// File of the pre-shared key with this peer; relative to the configuration's directory.
+    #[serde(default)]
+    pub psk_file: Option<PathBuf>,
+    /// Seconds of silence after which a keepalive is sent, for peers behind NAT; none when absent.
+    #[serde(default, deserialize_with = "keepalive")]
+    pub keepalive: Option<u16>,
+}
+
+fn keepalive<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    match u16::deserialize(deserializer)? {
+        0 => Err(serde::de::Error::custom("must be 1 to 65535 seconds; leave it away for none")),
+        seconds => Ok(Some(seconds)),
+    }
 }
 
 /// Transit of one peer.
@@ -265,11 +280,14 @@ pub struct Limits {
     /// Links at one time. A link's replay window takes 2 KiB of kernel memory.
     #[serde(deserialize_with = "bounded::<16, 65536, _>")]
     pub sessions: u32,
+    /// Handshakes under way at one time; half of them for peers that are not configured.
+    #[serde(deserialize_with = "bounded::<2, 65536, _>")]
+    pub handshakes: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { peers: 256, sessions: 1024 }
+        Self { peers: 256, sessions: 1024, handshakes: 256 }
     }
 }
 

@@ -44,6 +44,7 @@ fn what_the_default_file_comments_out_is_the_default() {
     }
     let mut config = parse(&on).unwrap();
     assert_eq!(config.api.socket.take(), Some("/run/rovy/api.sock".into()));
+    assert_eq!(config.node.psk_file.take(), Some("network.psk".into()), "an example, too");
     assert_eq!(config, Config::default());
     assert!(on.matches("\nmtu = ").count() == 1 && on.contains("\nxdp.mode"));
 }
@@ -51,14 +52,16 @@ fn what_the_default_file_comments_out_is_the_default() {
 #[test]
 fn everything_can_be_set() {
     let config = parse(&format!(
-        "node.slot_width = 2\nnode.transit = 'deny'\n[listen]\naddresses = ['/ethif/eth0']\nxdp.mode = 'off'\n\
+        "node.slot_width = 2\nnode.transit = 'deny'\nnode.psk_file = '/x/n'\n[listen]\naddresses = ['/ethif/eth0']\nxdp.mode = 'off'\n\
          xdp.interfaces = ['eth0']\nethertype = 0x88b6\n[[peer]]\nid = '{PEER}'\naddresses = ['/dns/a.b/udp/1']\n\
-         transit = 'deny'\n[fc00]\nenabled = false\nifname = 'r1'\nmtu = 9000\n[api]\nsocket = '/x'\n\
-         [limits]\npeers = 1\nsessions = 16\n[log]\nlevel = 'debug'\nformat = 'json'\n"
+         transit = 'deny'\npsk_file = 'p'\nkeepalive = 25\n[fc00]\nenabled = false\nifname = 'r1'\nmtu = 9000\n[api]\nsocket = '/x'\n\
+         [limits]\npeers = 1\nsessions = 16\nhandshakes = 2\n[log]\nlevel = 'debug'\nformat = 'json'\n"
     ))
     .unwrap();
     assert_eq!((config.node.slot_width, config.node.transit), (SlotWidth::Two, Transit::Deny));
     assert_eq!((config.peers[0].id.to_string(), config.peers[0].transit), (PEER.into(), Some(PeerTransit::Deny)));
+    assert_eq!((config.node.psk_file, config.limits.handshakes), (Some("/x/n".into()), 2));
+    assert_eq!((config.peers[0].psk_file.clone(), config.peers[0].keepalive), (Some("p".into()), Some(25)));
     assert_eq!((config.listen.xdp.mode, config.fc00.mtu.bytes()), (XdpMode::Off, 9000));
 }
 
@@ -72,6 +75,7 @@ fn errors_name_file_line_and_key() {
         ("listen.addresses = ['/ethif/a', '/ethif/a']", 1, "listen.addresses", "twice"),
         ("listen.xdp.mode = 'fast'", 1, "listen.xdp.mode", "unknown variant `fast`"),
         ("listen.ethertype = 0x0800", 1, "listen.ethertype", "not free"),
+        ("[limits]\nhandshakes = 1\n", 2, "limits.handshakes", "2 to 65536"),
         ("[limits]\n\nsessions = 1\n", 3, "limits.sessions", "16 to 65536"),
         ("[node]\nslot_width = 3\n", 2, "node.slot_width", "1 or 2"),
         ("[node]\nslotwidth = 1\n", 2, "node.slotwidth", "unknown field"),

@@ -29,11 +29,13 @@ impl Suite {
         }
     }
 
-    /// Messages after which a session of this suite must not be used any more.
+    /// Messages after which a session of this suite must not be used any more. AES-GCM: 2^32, so that its confidentiality
+    /// bound holds. ChaCha20-Poly1305 would bear 2^60, but the receiver's replay window ends at 2^45
+    /// ([`rovy_common::replay::COUNTER_LIMIT`]), which is a year at a million messages a second.
     #[must_use]
     pub fn message_limit(self) -> u64 {
         match self {
-            Self::ChaCha20Poly1305 => 1 << 45,
+            Self::ChaCha20Poly1305 => rovy_common::replay::COUNTER_LIMIT,
             Self::Aes256Gcm => 1 << 32,
         }
     }

@@ -19,6 +19,7 @@ mod peer;
 mod random;
 mod session;
 mod slots;
+mod stamps;
 mod time;
 
 pub use action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
@@ -26,8 +27,9 @@ pub use aead::Suite;
 pub use buffer::{HEADROOM, Outgoing, TAILROOM};
 pub use kdf::hop_keys;
 pub use mac::{mac1, mac1_key};
-pub use node::{Inbound, Node, NodeConfig};
-pub use peer::{PeerState, PeerView, RouteSource, RouteView};
+pub use node::{Inbound, Node, NodeConfig, Use};
+pub use peer::{PeerState, PeerView, Psk, RouteSource, RouteView};
+pub use stamps::{STAMPS, Stamp};
 pub use time::{Now, TAI64N_LEN, tai64n};
 
 #[cfg(test)]

@@ -9,9 +9,13 @@ use super::handshake::Initiation;
 use super::time::TAI64N_LEN;
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
+use zeroize::Zeroizing;
 
 /// Packets that wait for a session, at most.
 pub(super) const QUEUE: usize = 16;
+
+/// A pre-shared key, wiped from memory when dropped. All zero is none.
+pub type Psk = Zeroizing<[u8; 32]>;
 
 /// A handshake this node started.
 pub(super) struct Attempt {
@@ -48,6 +52,8 @@ pub(super) struct Peer {
     pub(super) current: Option<u32>,
     pub(super) previous: Option<u32>,
     pub(super) newest: [u8; TAI64N_LEN],
+    /// The hello that lost against this node's own of the same moment.
+    pub(super) overruled: Option<[u8; TAI64N_LEN]>,
     pub(super) answered: Option<Answered>,
     pub(super) cookies: Cookies,
     pub(super) queue: VecDeque<Vec<u8>>,
@@ -68,6 +74,11 @@ impl Peer {
 
     pub(super) fn sessions(&self) -> impl Iterator<Item = u32> {
         [self.next, self.current, self.previous].into_iter().flatten()
+    }
+
+    /// Whether the operator neither connects nor routes to it.
+    pub(super) fn unwanted(&self) -> bool {
+        !self.persistent && self.routes.is_empty()
     }
 
     /// Whether anybody would miss it.

@@ -19,13 +19,16 @@ use crate::identity::PeerId;
 
 /// Age at which the initiator makes a new session.
 pub(super) const REKEY_NS: u64 = 120 * SECOND;
-/// Age at which a responder that was forgotten makes a new one itself.
-pub(super) const REKEY_RESPONDER_NS: u64 = 165 * SECOND;
 /// Age from which a session neither sends nor receives, and its hop keys end.
 pub(super) const REJECT_NS: u64 = 180 * SECOND;
 
 /// Time between two changes of a peer's endpoint.
 const MOVE_NS: u64 = SECOND / 10;
+
+/// Age at which a responder that was forgotten makes a new one itself, given the initiator's.
+pub(super) fn rekey_responder_ns(rekey_ns: u64) -> u64 {
+    rekey_ns + rekey_ns / 8 * 3
+}
 
 /// Bytes of a data message in front of its body: header and codec.
 const FRONT: usize = size_of::<Data>() + 4;
@@ -50,6 +53,10 @@ pub(super) struct Session {
     pub(super) used: bool,
     /// When the peer's endpoint last changed.
     moved_ns: Option<u64>,
+    /// The peer has shown that it has the keys.
+    pub(super) confirmed: bool,
+    /// When a data message last went out.
+    pub(super) sent_ns: u64,
 }
 
 /// Who a session is between and how it runs.
@@ -80,6 +87,8 @@ impl Session {
             waits_since: None,
             used: false,
             moved_ns: None,
+            confirmed: initiator,
+            sent_ns: now_ns,
         })
     }
 
@@ -95,6 +104,16 @@ impl Session {
 
     pub(super) fn age(&self, now_ns: u64) -> u64 {
         now_ns.saturating_sub(self.created_ns)
+    }
+
+    /// Whether so many messages were sent that it is time for new keys, well before none may be sent any more.
+    pub(super) fn worn(&self) -> bool {
+        self.counter >= self.suite.message_limit() / 8 * 7
+    }
+
+    #[cfg(test)]
+    pub(super) fn wear(&mut self, counter: u64) {
+        self.counter = counter;
     }
 
     pub(super) fn expires_ns(&self) -> u64 {
@@ -131,6 +150,7 @@ impl Session {
         tag.copy_from_slice(&self.send.seal(self.counter, front, text)?);
         self.counter += 1;
         self.owes_since = None;
+        self.sent_ns = now_ns;
         if kind != codec::KEEPALIVE {
             self.used = true;
             self.waits_since.get_or_insert(now_ns);

@@ -14,6 +14,8 @@ struct Holder {
     peer: PeerId,
     /// When the peer went; `None` while it is here.
     left_ns: Option<u64>,
+    /// Nobody here wanted it.
+    stranger: bool,
 }
 
 /// Who holds which slot.
@@ -21,40 +23,80 @@ pub(super) struct Slots {
     width: Width,
     by_peer: BTreeMap<PeerId, u16>,
     by_slot: BTreeMap<u16, Holder>,
+    strangers: usize,
 }
 
 impl Slots {
     pub(super) fn new(width: Width) -> Self {
-        Self { width, by_peer: BTreeMap::new(), by_slot: BTreeMap::new() }
+        Self { width, by_peer: BTreeMap::new(), by_slot: BTreeMap::new(), strangers: 0 }
     }
 
-    /// The slot of a peer that is here: the one it had, else one never used, else the one that rested longest. `None` when
-    /// all are taken.
-    pub(super) fn take(&mut self, now_ns: u64, peer: PeerId) -> Option<u16> {
+    /// Slots that are held or rest, and how many there are.
+    pub(super) fn used(&self) -> (usize, usize) {
+        (self.by_slot.len(), self.width.slots() as usize - 1)
+    }
+
+    /// Slots of strangers, and how many they may have: half.
+    pub(super) fn strangers(&self) -> (usize, usize) {
+        (self.strangers, (self.width.slots() as usize - 1) / 2)
+    }
+
+    /// The slot of a peer that is here: the one it had, else one never used, else the one that rested longest and that no
+    /// route in `named` starts with. `None` when all are taken, or the stranger's half.
+    pub(super) fn take(
+        &mut self,
+        now_ns: u64,
+        peer: PeerId,
+        stranger: bool,
+        named: impl Fn(u16) -> bool,
+    ) -> Option<u16> {
         if let Some(slot) = self.by_peer.get(&peer) {
             if let Some(holder) = self.by_slot.get_mut(slot) {
                 holder.left_ns = None;
+                self.strangers = self.strangers + usize::from(stranger) - usize::from(holder.stranger);
+                holder.stranger = stranger;
             }
             return Some(*slot);
         }
-        let last = (self.width.slots() - 1) as u16;
-        let unused = (1..=last).find(|s| !self.by_slot.contains_key(s));
-        let slot = unused.or_else(|| self.rested(now_ns))?;
-        self.put(slot, peer);
+        let slot = self.free(now_ns, stranger, named)?;
+        self.give(slot, peer, stranger);
         Some(slot)
     }
 
-    fn rested(&self, now_ns: u64) -> Option<u16> {
-        let left = self.by_slot.iter().filter_map(|(slot, h)| Some((h.left_ns?, *slot)));
+    /// Whether [`Slots::take`] would find one.
+    pub(super) fn has_room(&self, now_ns: u64, peer: PeerId, stranger: bool, named: impl Fn(u16) -> bool) -> bool {
+        self.by_peer.contains_key(&peer) || self.free(now_ns, stranger, named).is_some()
+    }
+
+    fn free(&self, now_ns: u64, stranger: bool, named: impl Fn(u16) -> bool) -> Option<u16> {
+        let (strangers, most) = self.strangers();
+        let last = (self.width.slots() - 1) as u16;
+        if stranger && strangers >= most {
+            // One stranger's slot may follow another's.
+            return self.rested(now_ns, named, |h| h.stranger);
+        }
+        let unused = (1..=last).find(|s| !self.by_slot.contains_key(s));
+        unused.or_else(|| self.rested(now_ns, named, |_| true))
+    }
+
+    fn rested(&self, now_ns: u64, named: impl Fn(u16) -> bool, fits: impl Fn(&Holder) -> bool) -> Option<u16> {
+        let left = self.by_slot.iter().filter(|(slot, h)| fits(h) && !named(**slot));
+        let left = left.filter_map(|(slot, h)| Some((h.left_ns?, *slot)));
         let (left_ns, slot) = left.min()?;
         (now_ns.saturating_sub(left_ns) >= REST_NS).then_some(slot)
     }
 
-    /// Gives `slot` to `peer`; also as it was before a restart.
+    /// Gives `slot` to `peer` as it was before a restart. Whether anybody wants the peer shows when it is back.
     pub(super) fn put(&mut self, slot: u16, peer: PeerId) {
-        if let Some(before) = self.by_slot.insert(slot, Holder { peer, left_ns: None }) {
+        self.give(slot, peer, true);
+    }
+
+    fn give(&mut self, slot: u16, peer: PeerId, stranger: bool) {
+        if let Some(before) = self.by_slot.insert(slot, Holder { peer, left_ns: None, stranger }) {
+            self.strangers -= usize::from(before.stranger);
             self.by_peer.remove(&before.peer);
         }
+        self.strangers += usize::from(stranger);
         self.by_peer.insert(peer, slot);
     }
 
@@ -80,36 +122,43 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::SecretKey;
+    use crate::core::tests::peer_ids;
 
-    fn peers(n: u8) -> Vec<PeerId> {
-        let mut count = 0_u64;
-        let mut random = |out: &mut [u8]| {
-            for b in out {
-                count = count.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                *b = (count >> 33) as u8;
-            }
-        };
-        (0..n).map(|_| SecretKey::generate(&mut random).peer_id()).collect()
+    fn nowhere(_: u16) -> bool {
+        false
     }
 
     #[test]
     fn slots_are_sticky_and_rest_before_another_gets_them() {
         let mut slots = Slots::new(Width::One);
-        let all = peers(4);
-        for slot in 1..=252 {
-            slots.put(slot, PeerId::new(*all[0].public_key()).expect("valid"));
+        let all = peer_ids(256);
+        for peer in &all[3..255] {
+            assert!(slots.take(0, *peer, false, nowhere).is_some());
         }
-        slots.by_peer.clear();
-        assert_eq!(slots.take(0, all[1]), Some(253));
-        assert_eq!(slots.take(0, all[2]), Some(254));
-        assert_eq!(slots.take(0, all[3]), Some(255));
-        assert_eq!(slots.take(0, all[0]), None, "all are taken, and 0 is none");
+        assert_eq!(slots.take(0, all[1], false, nowhere), Some(253));
+        assert_eq!(slots.take(0, all[2], false, nowhere), Some(254));
+        assert_eq!(slots.take(0, all[255], false, nowhere), Some(255));
+        assert_eq!(slots.take(0, all[0], false, nowhere), None, "all are taken, and 0 is none");
         slots.leave(5, all[2]);
-        assert_eq!(slots.take(REST_NS, all[0]), None, "a route may still name it");
-        assert_eq!(slots.take(REST_NS, all[2]), Some(254), "it came back");
+        assert_eq!(slots.take(REST_NS, all[0], false, nowhere), None, "a route may still name it");
+        assert_eq!(slots.take(REST_NS, all[2], false, nowhere), Some(254), "it came back");
         slots.leave(5, all[2]);
-        assert_eq!(slots.take(5 + REST_NS, all[0]), Some(254));
+        assert_eq!(slots.take(5 + REST_NS, all[0], false, |slot| slot == 254), None, "a route of this node's names it");
+        assert_eq!(slots.take(5 + REST_NS, all[0], false, nowhere), Some(254));
         assert_eq!((slots.of(all[2]), slots.owner(254)), (None, Some(all[0])));
+    }
+
+    #[test]
+    fn strangers_get_half() {
+        let mut slots = Slots::new(Width::One);
+        let all = peer_ids(256);
+        let given = all.iter().filter(|p| slots.take(0, **p, true, nowhere).is_some()).count();
+        assert_eq!((given, slots.strangers()), (127, (127, 127)));
+        assert!(!slots.has_room(0, all[200], true, nowhere) && slots.has_room(0, all[200], false, nowhere));
+        assert!(slots.take(0, all[0], false, nowhere).is_some(), "the operator names one: it is no stranger any more");
+        assert!(slots.take(0, all[200], true, nowhere).is_some());
+        slots.leave(0, all[1]);
+        assert_eq!(slots.take(REST_NS, all[201], true, nowhere), Some(2), "one stranger's slot follows another's");
+        assert_eq!(slots.strangers(), (127, 127));
     }
 }

@@ -333,28 +333,4 @@ impl Dataplane for Tables {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::{HEADROOM, TAILROOM};
-
-    /// What the core seals out of the TUN has room for the transit header of any route.
-    #[test]
-    fn the_longest_route_fits_in_front_of_a_packet() {
-        let mut tables = Tables::new(Width::One, None);
-        let tx = TxLink { slot: 4, counter: 8, expires_ns: 10, mtu: 1500, ..TxLink::default() };
-        let endpoint = Endpoint::Ethernet { ifindex: 1, mac: [2; 6] };
-        let Ok(()) = tables.set_transmit(&tx, endpoint);
-        for hops in [0, 1, 14, 15, 30] {
-            let mut buf = vec![0; HEADROOM + 1376 + TAILROOM];
-            let inner = HEADROOM - 20..buf.len();
-            let sent = tables.originate(1, 4, &vec![3; hops], &mut buf, inner.clone());
-            let (range, to) = sent.unwrap_or_else(|reason| panic!("{hops} hops: {reason:?}"));
-            let label = if hops > 14 { 56 } else { 40 };
-            assert_eq!((range, to), (inner.start - label..inner.end, endpoint), "{hops} hops");
-        }
-        let mut buf = vec![0; 200];
-        assert_eq!(tables.originate(1, 4, &[3; 31], &mut buf, 100..200).err(), Some(DropReason::BadLabel));
-        assert_eq!(tables.originate(10, 4, &[3], &mut buf, 100..200).err(), Some(DropReason::Expired));
-        assert_eq!(tables.originate(1, 5, &[3], &mut buf, 100..200).err(), Some(DropReason::NoSlot));
-    }
-}
+mod tests;

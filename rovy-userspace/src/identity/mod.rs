@@ -2,6 +2,7 @@
 
 pub mod keyfile;
 mod peer_id;
+pub mod psk;
 mod secret;
 
 pub use peer_id::{PeerId, address_of};

@@ -9,6 +9,7 @@ mod frames;
 mod hellos;
 mod model;
 mod random;
+mod replay;
 mod shared;
 #[path = "../support/skip.rs"]
 mod skip;

@@ -105,7 +105,7 @@ impl World {
                 }
             }
             15 => match u.int_in_range(0..=2)? {
-                0 => self.nodes[n].set_psk(whom, [u.int_in_range(0..=1)?; 32]),
+                0 => self.nodes[n].set_psk(whom, [u.int_in_range(0..=1)?; 32].into()),
                 1 => self.nodes[n].set_transit(whom, u.arbitrary()?),
                 _ => self.nodes[n].announce(now),
             },

@@ -28,7 +28,8 @@ pub(crate) fn node(n: usize) -> Node {
         peers: 4,
         receive_mtu: Some(1400),
         aes: n == 0,
-        psk: [0; 32],
+        handshakes: 8,
+        psk: [0; 32].into(),
     };
     Node::new(config, [n as u8; 32])
 }

@@ -1,6 +1,7 @@
 //! Benchmarks.
 
 mod forward;
+mod handshake;
 mod kernel;
 
 use anyhow::Result;
@@ -18,6 +19,8 @@ pub(crate) struct Args {
 enum What {
     /// What one hop costs in the kernel
     Switch(Switch),
+    /// Handshakes a second on one core, as initiator and as responder
+    Handshake(Handshake),
 }
 
 /// The arguments of `cargo xtask bench switch`.
@@ -27,6 +30,17 @@ struct Switch {
     #[arg(long)]
     json: bool,
     /// Rounds, in each of which everything is measured once; the median counts
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+}
+
+/// The arguments of `cargo xtask bench handshake`.
+#[derive(clap::Args)]
+struct Handshake {
+    /// Print one JSON object at the end
+    #[arg(long)]
+    json: bool,
+    /// Rounds of 500 handshakes; the median counts
     #[arg(long, default_value_t = 11)]
     rounds: usize,
 }
@@ -45,7 +59,32 @@ struct Report {
 pub(crate) fn run(args: Args) -> Result<()> {
     match args.what {
         What::Switch(args) => switch(&args),
+        What::Handshake(args) => handshake(&args),
     }
+}
+
+fn handshake(args: &Handshake) -> Result<()> {
+    if cfg!(debug_assertions) {
+        // What is measured runs in this program, so another build of it measures.
+        eprintln!("bench: building an optimised xtask (the first time takes some minutes)");
+        let mut command = crate::sh::cargo();
+        command.args(["run", "--quiet", "--profile", "demo", "--package", "xtask", "--", "bench", "handshake"]);
+        command.args(["--rounds", &args.rounds.to_string()]);
+        if args.json {
+            command.arg("--json");
+        }
+        return crate::sh::run(&mut command);
+    }
+    let rates = handshake::measure(args.rounds)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&rates)?);
+        return Ok(());
+    }
+    println!("on one core, a second, median of {} rounds", args.rounds);
+    println!("  handshakes as initiator      {:>9}", rates.initiator_per_s);
+    println!("  handshakes as responder      {:>9}", rates.responder_per_s);
+    println!("  wrong mac1 refused           {:>9}", rates.wrong_mac1_per_s);
+    Ok(())
 }
 
 fn switch(args: &Switch) -> Result<()> {

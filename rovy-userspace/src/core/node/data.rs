@@ -120,15 +120,21 @@ impl Node {
             let message = session.seal(now.mono_ns, codec::IPV6, buf, packet)?;
             return Ok(Some(Outgoing { path, message }));
         }
-        if peer.attempt.is_none() && peer.paths().is_empty() {
+        if peer.attempt.is_none() && peer.next.is_none() && peer.paths().is_empty() {
             return Err(DropReason::NoRoute);
         }
         if peer.queue.len() >= QUEUE {
             return Err(DropReason::QueueFull);
         }
         peer.queue.push_back(bytes.to_vec());
-        if peer.attempt.is_none() {
-            self.start_handshake(now, id);
+        let answered = peer.next.is_some();
+        if peer.attempt.is_none() && peer.again_ns.is_none() {
+            if answered {
+                // The session is there once the peer's first message is: a hello of this node's would make a second one.
+                self.retry_later(now, id);
+            } else {
+                self.start_handshake(now, id);
+            }
         }
         Ok(None)
     }
@@ -141,5 +147,23 @@ impl Node {
         if let Some(index) = self.peers.get(&id).and_then(|p| p.current) {
             self.send_data(now, index, codec::IPV6, packet);
         }
+    }
+
+    /// The receiver index of the session in use.
+    pub(in crate::core) fn receiver_index(&self, id: PeerId) -> u32 {
+        self.peers.get(&id).and_then(|p| p.current).unwrap_or(0)
+    }
+
+    /// Lets the session with a peer have sent so many messages.
+    pub(in crate::core) fn wear(&mut self, id: PeerId, counter: u64) {
+        if let Some(session) = self.peers.get(&id).and_then(|p| p.current).and_then(|i| self.session(i)) {
+            session.wear(counter);
+        }
+    }
+
+    /// Gives a slot to a peer of the operator's.
+    pub(in crate::core) fn slot_for_test(&mut self, now_ns: u64, id: PeerId) -> Option<u16> {
+        self.named(id);
+        self.slot_for(now_ns, id)
     }
 }

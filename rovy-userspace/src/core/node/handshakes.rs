@@ -27,8 +27,8 @@ const JITTER_NS: u64 = SECOND / 3;
 const GIVE_UP_NS: u64 = 90 * SECOND;
 /// Longest pause between tries of a peer that is to be kept.
 const BACK_OFF_NS: u64 = 300 * SECOND;
-/// How long a session waits for the first data message of its initiator.
-pub(super) const UNCONFIRMED_NS: u64 = 10 * SECOND;
+/// A hello of the peer's that comes so soon after one of this node's own was sent at the same moment.
+const SIMULTANEOUS_NS: u64 = SECOND;
 /// How long, and how often, copies of an answered hello get the same response.
 const COPIES_NS: u64 = 5 * SECOND;
 const COPIES: u8 = 8;
@@ -51,7 +51,7 @@ impl Node {
     }
 
     /// Sends a new hello over every path known, in place of one under way. Without a path it waits for one.
-    pub(super) fn start_handshake(&mut self, now: Now, id: PeerId) {
+    pub(in crate::core) fn start_handshake(&mut self, now: Now, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.again_ns = None;
         if let Some(old) = peer.attempt.take() {
@@ -70,8 +70,10 @@ impl Node {
             return;
         }
         let timestamp = self.timestamp(now);
-        let Some(index) = self.indices.take(&mut self.rng) else {
-            tracing::warn!(peer = %id, "no free session index for a handshake: raise [limits] sessions");
+        let room = self.half_open < self.config.handshakes.max(1);
+        let Some(index) = Some(()).filter(|()| room).and_then(|()| self.indices.take(&mut self.rng)) else {
+            let limit = if room { "sessions" } else { "handshakes" };
+            tracing::warn!(peer = %id, limit, "no room for a handshake now: raise this one of [limits]");
             self.retry_later(now, id);
             return;
         };
@@ -82,9 +84,7 @@ impl Node {
             self.indices.release(index);
             return;
         };
-        if let Some(position) = self.indices.position(index) {
-            self.entries[position] = Some(Entry::Attempt(id));
-        }
+        self.set_entry(index, Some(Entry::Attempt(id)));
         let retry_ns = self.retry_at(now, id);
         if let Some(peer) = self.peers.get_mut(&id) {
             let asked = Asked::new(hello.clone(), paths.clone());
@@ -111,7 +111,7 @@ impl Node {
         now.mono_ns + pause + jitter
     }
 
-    fn retry_later(&mut self, now: Now, id: PeerId) {
+    pub(super) fn retry_later(&mut self, now: Now, id: PeerId) {
         let at = self.retry_at(now, id);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.again_ns = Some(at);
@@ -153,23 +153,21 @@ impl Node {
         if id == self.id {
             return Err(DropReason::BadHandshake);
         }
-        if let Some(peer) = self.peers.get_mut(&id) {
-            if let Some(answered) = &mut peer.answered
-                && without_mac2(&answered.hello) == without_mac2(message)
-                && answered.until_ns > now.mono_ns
-                && answered.copies < COPIES
-            {
-                answered.copies += 1;
-                let response = answered.response.clone();
-                self.actions.push_back(Action::Send(origin.back(), response));
-                return Ok(());
-            }
-            if incoming.timestamp <= peer.newest {
-                return Err(DropReason::BadHandshake);
-            }
-        } else if self.peers.len() >= self.config.peers {
-            return Err(DropReason::Limit);
+        if let Some(answered) = self.peers.get_mut(&id).and_then(|p| p.answered.as_mut())
+            && without_mac2(&answered.hello) == without_mac2(message)
+            && answered.until_ns > now.mono_ns
+            && answered.copies < COPIES
+        {
+            answered.copies += 1;
+            let response = answered.response.clone();
+            self.actions.push_back(Action::Send(origin.back(), response));
+            return Ok(());
         }
+        let newest = self.peers.get(&id).map_or_else(|| self.stamps.of(id), |p| p.newest);
+        if incoming.timestamp <= newest || self.overrules(now, id, &incoming.timestamp) {
+            return Err(DropReason::BadHandshake);
+        }
+        self.admit(now.mono_ns, origin, id)?;
         let timestamp = incoming.timestamp;
         let suite = if self.config.aes && incoming.offer.aes { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
         let choice = Choice { suite, receive_mtu: self.config.receive_mtu, observed: observed(origin) };
@@ -200,9 +198,26 @@ impl Node {
         if let Some(unconfirmed) = unconfirmed {
             self.end_session(unconfirmed);
         }
+        self.yield_to(now, id);
         self.install(now, index, session);
         self.actions.push_back(Action::Send(origin.back(), response));
         Ok(())
+    }
+
+    /// Whether a peer's hello loses against this node's own of the same moment: the greater PeerID's hello is the one
+    /// answered. Only one hello of the peer's loses: when it sends another, this node's did not arrive.
+    fn overrules(&mut self, now: Now, id: PeerId, timestamp: &[u8; TAI64N_LEN]) -> bool {
+        let greater = self.id > id;
+        let Some(peer) = self.peers.get_mut(&id).filter(|_| greater) else { return false };
+        let fresh = peer.attempt.as_ref().is_some_and(|a| now.mono_ns.saturating_sub(a.sent_ns) < SIMULTANEOUS_NS);
+        fresh && peer.overruled.get_or_insert(*timestamp) == timestamp
+    }
+
+    /// This node answered: its own hello is given up. It sends another if the session is not confirmed soon.
+    fn yield_to(&mut self, now: Now, id: PeerId) {
+        let Some(attempt) = self.peers.get_mut(&id).and_then(|p| p.attempt.take()) else { return };
+        self.release(attempt.index);
+        self.retry_later(now, id);
     }
 
     pub(super) fn response(&mut self, now: Now, origin: &Origin, message: &[u8]) -> Result<(), DropReason> {
@@ -251,33 +266,31 @@ impl Node {
     }
 
     fn install(&mut self, now: Now, index: u32, session: Session) {
-        let (peer, initiator) = (session.peer, session.initiator);
-        self.wake(if initiator { session.expires_ns() } else { now.mono_ns + UNCONFIRMED_NS });
-        if let Some(position) = self.indices.position(index) {
-            self.entries[position] = Some(Entry::Session(Box::new(session)));
-        }
-        // A stranger gets a slot when it has proved to be there, not for a hello. A peer that has one is received at once.
-        if self.slots.of(peer).is_some() || initiator {
-            self.publish_receive(now.mono_ns, index);
-        }
+        self.wake(session.expires_ns());
+        self.set_entry(index, Some(Entry::Session(Box::new(session))));
+        self.publish_receive(now.mono_ns, index);
     }
 
     /// Makes a session the one to send on. The one before it still receives.
     pub(super) fn promote(&mut self, now: Now, id: PeerId, index: u32) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let first = peer.current.is_none();
-        let confirmed = peer.next == Some(index);
-        if confirmed {
+        if peer.next == Some(index) {
             peer.next = None;
         }
         peer.tries = 0;
         peer.again_ns = None;
+        peer.overruled = None;
+        let newest = peer.newest;
+        self.handshakes += 1;
         let before = peer.current.replace(index);
         let oldest = std::mem::replace(&mut peer.previous, before);
         if let Some(oldest) = oldest {
             self.end_session(oldest);
         }
-        if confirmed {
+        self.stamps.note(id, newest);
+        let published = self.slots.of(id).is_some();
+        if self.confirm(index) && !published {
             self.publish_receive(now.mono_ns, index);
         }
         let routed = self.session(index).is_some_and(|s| matches!(s.path, Path::Routed { .. }));

@@ -1,9 +1,14 @@
 //! The node: peers, sessions and routes behind four verbs.
 
 mod data;
+mod entries;
 mod handshakes;
+mod limits;
+mod memory;
 mod timers;
 mod views;
+
+pub use limits::Use;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::Ipv6Addr;
@@ -15,11 +20,12 @@ use rovy_common::{DropReason, wire};
 
 use super::action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
 use super::index::Indices;
-use super::peer::Peer;
+use super::peer::{Peer, Psk};
 use super::random::Rng;
-use super::session::Session;
+use super::session::{REKEY_NS, Session};
 use super::slots::Slots;
-use super::time::{Now, TAI64N_LEN};
+use super::stamps::{Stamp, Stamps};
+use super::time::Now;
 use crate::identity::{PeerId, SecretKey};
 use crate::transport::Endpoint;
 
@@ -35,12 +41,14 @@ pub struct NodeConfig {
     pub sessions: u32,
     /// Peers it keeps.
     pub peers: usize,
+    /// Handshakes under way at one time, its own and others'. Peers nobody here named get half of them.
+    pub handshakes: usize,
     /// Largest message it takes, in bytes; told to peers.
     pub receive_mtu: Option<u16>,
     /// Whether this CPU is fast at AES-GCM.
     pub aes: bool,
     /// Pre-shared key for peers that have none of their own.
-    pub psk: [u8; 32],
+    pub psk: Psk,
 }
 
 /// What an incoming message turned out to be.
@@ -64,8 +72,10 @@ enum Entry {
 /// What was configured for one peer, instead of what holds for all.
 #[derive(Default)]
 struct Policy {
-    psk: Option<[u8; 32]>,
+    psk: Option<Psk>,
     transit: Option<bool>,
+    /// Time between keepalives of a session that sends nothing else, in ns.
+    keepalive_ns: Option<u64>,
 }
 
 /// One node of the network.
@@ -76,13 +86,17 @@ pub struct Node {
     mac1_key: Key,
     rng: Rng,
     peers: BTreeMap<PeerId, Peer>,
-    /// What was configured for single peers; outlives their sessions.
+    /// What was configured for single peers; outlives their sessions. Who is in here is no stranger.
     policies: BTreeMap<PeerId, Policy>,
     by_address: HashMap<Ipv6Addr, PeerId>,
     indices: Indices,
     entries: Vec<Option<Entry>>,
     slots: Slots,
-    last_timestamp: [u8; TAI64N_LEN],
+    stamps: Stamps,
+    last_timestamp: Stamp,
+    half_open: usize,
+    handshakes: u64,
+    rekey_ns: u64,
     actions: VecDeque<Action>,
     deadline_ns: u64,
 }
@@ -104,7 +118,11 @@ impl Node {
             indices: Indices::new(sessions),
             entries: std::iter::repeat_with(|| None).take(sessions as usize).collect(),
             slots: Slots::new(config.width),
-            last_timestamp: [0; TAI64N_LEN],
+            stamps: Stamps::default(),
+            last_timestamp: Stamp::default(),
+            half_open: 0,
+            handshakes: 0,
+            rekey_ns: REKEY_NS,
             actions: VecDeque::new(),
             deadline_ns: u64::MAX,
             config,
@@ -190,17 +208,33 @@ impl Node {
             self.actions.push_back(Action::Disconnected(id));
             self.actions.extend(self.slots.of(id).map(Action::Silence));
         }
+        self.stamps.note(id, peer.newest);
         true
     }
 
+    /// The operator knows this peer: it is no stranger, wherever it connects from.
+    fn named(&mut self, id: PeerId) -> &mut Policy {
+        self.policies.entry(id).or_default()
+    }
+
     /// The pre-shared key for one peer.
-    pub fn set_psk(&mut self, id: PeerId, psk: [u8; 32]) {
-        self.policies.entry(id).or_default().psk = Some(psk);
+    pub fn set_psk(&mut self, id: PeerId, psk: Psk) {
+        self.named(id).psk = Some(psk);
     }
 
     /// Whether one peer may use this node for transit, instead of what the node allows everybody.
     pub fn set_transit(&mut self, id: PeerId, allowed: bool) {
-        self.policies.entry(id).or_default().transit = Some(allowed);
+        self.named(id).transit = Some(allowed);
+    }
+
+    /// Sends a keepalive to one peer whenever the session with it has sent nothing for so long.
+    pub fn set_keepalive(&mut self, id: PeerId, every: std::time::Duration) {
+        self.named(id).keepalive_ns = Some(u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Renews keys after `age` instead of 120 s; for tests. Keys still end after 180 s.
+    pub fn set_rekey(&mut self, age: std::time::Duration) {
+        self.rekey_ns = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX).min(REKEY_NS);
     }
 
     /// Adds a route by hand; whether it is new. An existing session moves onto it unless it is direct.
@@ -240,41 +274,20 @@ impl Node {
         if !self.indices.reserve(index) {
             return false;
         }
-        if let Some(position) = self.indices.position(index) {
-            self.entries[position] = Some(Entry::Reserved(expires_ns));
-        }
+        self.set_entry(index, Some(Entry::Reserved(expires_ns)));
         self.wake(expires_ns);
         true
     }
 
     fn peer(&mut self, id: PeerId) -> &mut Peer {
         self.by_address.insert(id.address(), id);
-        self.peers.entry(id).or_default()
+        let newest = self.stamps.of(id);
+        self.peers.entry(id).or_insert_with(|| Peer { newest, ..Peer::default() })
     }
 
     /// The pre-shared key with a peer.
-    fn psk(&self, id: PeerId) -> [u8; 32] {
-        self.policies.get(&id).and_then(|p| p.psk).unwrap_or(self.config.psk)
-    }
-
-    fn session(&mut self, index: u32) -> Option<&mut Session> {
-        let position = self.indices.position(index)?;
-        match self.entries.get_mut(position)? {
-            Some(Entry::Session(s)) => Some(s),
-            _ => None,
-        }
-    }
-
-    fn release(&mut self, index: u32) {
-        if let Some(position) = self.indices.position(index) {
-            self.entries[position] = None;
-        }
-        self.indices.release(index);
-    }
-
-    fn end_session(&mut self, index: u32) {
-        self.actions.push_back(Action::Forget(index));
-        self.release(index);
+    fn psk(&self, id: PeerId) -> Psk {
+        self.policies.get(&id).and_then(|p| p.psk.as_ref()).unwrap_or(&self.config.psk).clone()
     }
 
     /// Puts the current session of a peer on the best path there is.
@@ -296,7 +309,9 @@ impl Node {
         let Some(session) = self.session(index) else { return };
         let Path::Direct(endpoint) = session.path else { return };
         let (peer, keys, expires_ns) = (session.peer, session.hop.1, session.expires_ns());
-        let Some(slot) = self.slots.take(now_ns, peer) else { return };
+        // A stranger gets a slot when its first session is confirmed: before that its address may be forged.
+        let confirmed = session.confirmed || self.slots.of(peer).is_some() || !self.stranger(peer);
+        let Some(slot) = Some(peer).filter(|_| confirmed).and_then(|p| self.slot_for(now_ns, p)) else { return };
         let transit = self.policies.get(&peer).and_then(|p| p.transit).unwrap_or(allowed);
         self.actions.push_back(Action::Receive(LinkRx { index, slot, transit, peer, keys, expires_ns, endpoint }));
     }
@@ -306,7 +321,7 @@ impl Node {
         let Some(session) = self.session(index) else { return };
         let Path::Direct(endpoint) = session.path else { return };
         let (peer, remote, keys, expires_ns) = (session.peer, session.remote, session.hop.0, session.expires_ns());
-        let Some(slot) = self.slots.take(now_ns, peer) else { return };
+        let Some(slot) = self.slot_for(now_ns, peer) else { return };
         self.actions.push_back(Action::Transmit(LinkTx { slot, index: remote, peer, keys, expires_ns, endpoint }));
     }
 }

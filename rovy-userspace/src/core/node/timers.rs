@@ -2,9 +2,8 @@
 
 use rovy_common::wire::codec;
 
-use super::handshakes::UNCONFIRMED_NS;
 use super::{Action, Entry, Node, Path};
-use crate::core::session::{REJECT_NS, REKEY_NS, REKEY_RESPONDER_NS, Session};
+use crate::core::session::{REJECT_NS, Session, rekey_responder_ns};
 use crate::core::time::{Now, SECOND};
 use crate::identity::PeerId;
 
@@ -13,6 +12,9 @@ const KEEPALIVE_NS: u64 = 10 * SECOND;
 /// Sent data without any answer for this long makes a new session.
 const DEAD_NS: u64 = KEEPALIVE_NS + 5 * SECOND;
 
+/// A session with a peer that never had one is given up when it is not confirmed for so long.
+const HALF_OPEN_NS: u64 = 20 * SECOND;
+
 /// What a session is due for.
 #[derive(PartialEq, Eq)]
 enum Due {
@@ -20,25 +22,27 @@ enum Due {
     Keepalive,
 }
 
-fn due(session: &Session, now_ns: u64) -> Option<Due> {
+fn due(session: &Session, now_ns: u64, rekey_ns: u64, keepalive_ns: Option<u64>) -> Option<Due> {
     let age = session.age(now_ns);
     // A link carries transit the agent never sees, so it is kept fresh; other sessions only while in use.
     let wanted = session.used || matches!(session.path, Path::Direct(_));
-    let rekey = if session.initiator { REKEY_NS } else { REKEY_RESPONDER_NS };
+    let rekey = if session.initiator { rekey_ns } else { rekey_responder_ns(rekey_ns) };
     let unanswered = session.waits_since.is_some_and(|t| now_ns.saturating_sub(t) >= DEAD_NS);
-    if (wanted && age >= rekey) || unanswered {
+    if (wanted && age >= rekey) || unanswered || session.worn() {
         return Some(Due::Rekey);
     }
     let owes = session.owes_since.is_some_and(|t| now_ns.saturating_sub(t) >= KEEPALIVE_NS);
-    owes.then_some(Due::Keepalive)
+    let silent = keepalive_ns.is_some_and(|every| now_ns.saturating_sub(session.sent_ns) >= every);
+    (owes || silent).then_some(Due::Keepalive)
 }
 
 /// When the next of these is due.
-fn next_due(session: &Session) -> u64 {
-    let rekey = session.created_ns + if session.initiator { REKEY_NS } else { REKEY_RESPONDER_NS };
+fn next_due(session: &Session, rekey_ns: u64, keepalive_ns: Option<u64>) -> u64 {
+    let rekey = session.created_ns + if session.initiator { rekey_ns } else { rekey_responder_ns(rekey_ns) };
     let owes = session.owes_since.map_or(u64::MAX, |t| t + KEEPALIVE_NS);
     let waits = session.waits_since.map_or(u64::MAX, |t| t + DEAD_NS);
-    rekey.min(owes).min(waits).min(session.expires_ns())
+    let keepalive = keepalive_ns.map_or(u64::MAX, |every| session.sent_ns.saturating_add(every));
+    rekey.min(owes).min(waits).min(keepalive).min(session.expires_ns())
 }
 
 impl Node {
@@ -79,10 +83,10 @@ impl Node {
     fn expire(&mut self, now_ns: u64, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
         let indices: Vec<u32> = peer.sessions().collect();
+        let unknown = peer.current.is_none();
         for index in indices {
-            let unconfirmed = self.peers.get(&id).is_some_and(|p| p.next == Some(index));
-            let life = if unconfirmed { UNCONFIRMED_NS } else { REJECT_NS };
             let Some(session) = self.session(index) else { continue };
+            let life = if unknown && !session.confirmed { HALF_OPEN_NS } else { REJECT_NS };
             if session.age(now_ns) < life {
                 let end = session.created_ns + life;
                 self.wake(end);
@@ -106,6 +110,7 @@ impl Node {
     fn peer_due(&mut self, now: Now, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
         let (current, persistent, again) = (peer.current, peer.persistent, peer.again_ns);
+        let (rekey_ns, keepalive_ns) = (self.rekey_ns, self.policies.get(&id).and_then(|p| p.keepalive_ns));
         let retry = peer.attempt.as_ref().map(|a| a.retry_ns);
         if let Some(at) = retry {
             if at <= now.mono_ns { self.retry(now, id) } else { self.wake(at) }
@@ -119,7 +124,8 @@ impl Node {
         }
         let Some(index) = current else { return };
         let Some(session) = self.session(index) else { return };
-        let (due, next) = (due(session, now.mono_ns), next_due(session));
+        let (due, next) =
+            (due(session, now.mono_ns, rekey_ns, keepalive_ns), next_due(session, rekey_ns, keepalive_ns));
         match due {
             Some(Due::Rekey) if !attempting && again.is_none() => self.start_handshake(now, id),
             Some(Due::Keepalive) => self.send_data(now, index, codec::KEEPALIVE, &[]),

@@ -72,6 +72,12 @@ impl Node {
         (used, self.entries.len() - used)
     }
 
+    /// Handshakes that led to a session, renewals of keys included.
+    #[must_use]
+    pub fn handshakes(&self) -> u64 {
+        self.handshakes
+    }
+
     /// The peer a slot belongs to.
     #[must_use]
     pub fn slot_owner(&self, slot: u16) -> Option<PeerId> {

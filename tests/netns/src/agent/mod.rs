@@ -33,6 +33,7 @@ pub struct Agent {
     /// Runs as nobody.
     nobody: bool,
     peer_id: PeerId,
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
@@ -57,7 +58,16 @@ impl Agent {
         let json: serde_json::Value = serde_json::from_str(&inspected).context("rovy key inspect printed no JSON")?;
         let id = json.get("peer_id").and_then(|v| v.as_str()).context("rovy key inspect printed no peer_id")?;
         let peer_id = id.parse().with_context(|| format!("rovy key inspect printed the PeerID {id}"))?;
-        Ok(Self { name: name.to_owned(), namespace: ns.path(), binary, dir, nobody: false, peer_id, child: None })
+        Ok(Self {
+            name: name.to_owned(),
+            namespace: ns.path(),
+            binary,
+            dir,
+            nobody: false,
+            peer_id,
+            arguments: Vec::new(),
+            child: None,
+        })
     }
 
     /// The key's PeerID.
@@ -99,6 +109,11 @@ impl Agent {
         Ok(())
     }
 
+    /// Gives the next starts further arguments of `rovy start`.
+    pub fn with_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
+    }
+
     /// Starts the agent and waits until its API answers.
     ///
     /// # Errors
@@ -119,6 +134,7 @@ impl Agent {
         if !args.contains(&"--log") {
             command.args(["--log", "info,rovy_userspace=debug"]);
         }
+        command.args(&self.arguments);
         command.env("RUST_BACKTRACE", "1").process_group(0);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().with_context(|| format!("cannot run {}", command::line(&command)))?);

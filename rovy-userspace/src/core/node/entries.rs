@@ -1,0 +1,50 @@
+//! What stands at the receiver indices.
+
+use super::{Action, Entry, Node};
+use crate::core::session::Session;
+
+/// Whether the other side has yet to show that it wants the session and has its keys.
+fn half_open(entry: Option<&Entry>) -> bool {
+    match entry {
+        Some(Entry::Attempt(_)) => true,
+        Some(Entry::Session(session)) => !session.confirmed,
+        Some(Entry::Reserved(_)) | None => false,
+    }
+}
+
+impl Node {
+    /// Changes what stands at an index in use.
+    pub(super) fn set_entry(&mut self, index: u32, entry: Option<Entry>) {
+        let Some(position) = self.indices.position(index) else { return };
+        let Some(at) = self.entries.get_mut(position) else { return };
+        let (before, after) = (half_open(at.as_ref()), half_open(entry.as_ref()));
+        *at = entry;
+        self.half_open = self.half_open + usize::from(after) - usize::from(before);
+    }
+
+    pub(super) fn session(&mut self, index: u32) -> Option<&mut Session> {
+        let position = self.indices.position(index)?;
+        match self.entries.get_mut(position)? {
+            Some(Entry::Session(s)) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The peer has the session's keys. Whether that is new.
+    pub(super) fn confirm(&mut self, index: u32) -> bool {
+        let Some(session) = self.session(index).filter(|s| !s.confirmed) else { return false };
+        session.confirmed = true;
+        self.half_open -= 1;
+        true
+    }
+
+    pub(super) fn release(&mut self, index: u32) {
+        self.set_entry(index, None);
+        self.indices.release(index);
+    }
+
+    pub(super) fn end_session(&mut self, index: u32) {
+        self.actions.push_back(Action::Forget(index));
+        self.release(index);
+    }
+}
