@@ -109,6 +109,7 @@ impl Linker {
     async fn apply(&self, action: Action) {
         match action {
             Action::Send(path, message) => self.engine.borrow_mut().send_message(&path, &message),
+            Action::Beacon(outlet, message) => self.engine.borrow_mut().send_beacon(outlet, &message),
             Action::Receive(link) => self.receive(link).await,
             Action::Transmit(link) => self.transmit(link).await,
             Action::Forget(index) => self.forget(index),
@@ -291,6 +292,7 @@ impl Linker {
                     e.kernel.interfaces_changed(&interfaces);
                     e.links.interfaces = interfaces;
                 }
+                e.spread_beacons();
                 if moved {
                     e.listeners.close_moved(&e.links.interfaces);
                     e.announce();

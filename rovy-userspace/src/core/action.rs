@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use rovy_common::maps::{HopKeys, rx_flag, tx_flag};
 
+use super::discovery::Outlet;
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
 
@@ -110,6 +111,8 @@ impl LinkTx {
 pub enum Action {
     /// Send a message; a routed one still needs its transit header.
     Send(Path, Vec<u8>),
+    /// Send a beacon there.
+    Beacon(Outlet, Vec<u8>),
     /// Accept transit on this receiver index, or update where it comes from.
     Receive(LinkRx),
     /// Send over this slot with these keys from now on.

@@ -9,6 +9,7 @@ mod action;
 mod aead;
 mod buffer;
 mod cookie;
+mod discovery;
 mod handshake;
 mod index;
 mod kdf;
@@ -25,12 +26,15 @@ mod time;
 pub use action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
 pub use aead::Suite;
 pub use buffer::{HEADROOM, Outgoing, TAILROOM};
+pub use discovery::{Heard, INTERVAL as BEACON_INTERVAL, Network, Outlet};
 pub use kdf::hop_keys;
 pub use mac::{mac1, mac1_key};
 pub use node::{Inbound, Node, NodeConfig, Sealed, Use};
-pub use peer::{PeerState, PeerView, Psk, RouteSource, RouteView};
+pub use peer::{PeerSource, PeerState, PeerView, Psk, RouteSource, RouteView};
 pub use stamps::{STAMPS, Stamp};
 pub use time::{Now, TAI64N_LEN, tai64n};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::peer_ids;

@@ -18,6 +18,8 @@ use super::{Batch, Endpoint, Received, TransportError};
 
 /// The broadcast address.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
+/// The group that beacons are sent to: local, multicast, and `rovy`.
+pub const NODES: [u8; 6] = *b"\x03rovy\x01";
 
 /// Why a frame was not received or sent.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,7 @@ impl EthernetSocket {
         let what = || format!("a packet socket on {ifname}");
         let open = || {
             let fd = packet_socket::open(ifindex, ethertype)?;
+            packet_socket::join(&fd, ifindex, NODES)?;
             let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&fd, BUFFER);
             let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&fd, BUFFER);
             packet_socket::register(fd)

@@ -271,7 +271,7 @@ impl World {
                     assert!(self.connected[n].insert(peer), "connected twice");
                 }
                 Action::Disconnected(peer) => assert!(self.connected[n].remove(&peer), "disconnected twice"),
-                Action::Forget(_) | Action::Silence(_) => {}
+                Action::Beacon(..) | Action::Forget(_) | Action::Silence(_) => {}
             }
         }
         let node = &self.nodes[n];

@@ -2,7 +2,7 @@
 
 use super::{Node, Path};
 use crate::core::action::Hops;
-use crate::core::peer::{PeerState, PeerView, RouteSource, RouteView};
+use crate::core::peer::{PeerSource, PeerState, PeerView, RouteSource, RouteView};
 use crate::core::session::Session;
 use crate::identity::PeerId;
 
@@ -32,6 +32,8 @@ impl Node {
                 slot: self.slots.of(*id).filter(|_| matches!(path, Some(Path::Direct(_)))),
                 path,
                 persistent: peer.persistent,
+                source: if self.policies.contains_key(id) { PeerSource::Configured } else { peer.source },
+                behind_nat: peer.behind_nat,
                 transit: self.policies.get(id).and_then(|p| p.transit).unwrap_or(self.config.transit),
                 sealed: session.map_or_else(|| self.wants_sealed(*id), |s| s.sealed),
                 received_ns: peer.received_ns,
