@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rovy_common::label::Width;
 use rovy_common::maps::{LAYOUT, Limits, LocalKey, RxLink, TxLink, kind};
-use rovy_userspace::dataplane::xdp::{Mode, Params, Wish, Xdp, XdpError};
+use rovy_userspace::dataplane::xdp::{Mode, Params, Wish, Xdp, XdpError, make_for_others};
 use support::{Netns, rooted};
 
 /// A pin directory that goes with this value.
@@ -277,5 +277,84 @@ fn drops_are_logged_when_asked_for() {
             assert_eq!(text.contains("deadbeef"), expected, "level {level}: {text}");
             xdp.unpin_all().expect("unpin");
         }
+    });
+}
+
+/// Runs `f` as the user nobody, on a thread of its own.
+fn as_nobody<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    let run = || {
+        let nobody = rustix::process::Uid::from_raw(65_534);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        f()
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap())
+}
+
+#[test]
+fn what_root_made_serves_a_process_without_privileges() {
+    rooted("what_root_made_serves_a_process_without_privileges", || async {
+        let (a, b) = (Netns::new("a"), Netns::new("b"));
+        a.connect("va", &b, "vb");
+        a.enter();
+        let ifindex = a.ifindex("va");
+        // Nothing is pinned: the directory is of no matter.
+        let params = Pins::new("given").params();
+        let given = make_for_others(params.sessions, params.width).unwrap();
+        as_nobody(|| {
+            assert!(make_for_others(params.sessions, params.width).is_err(), "nobody loads programs");
+            let mut xdp = Xdp::given(&params, given).unwrap();
+            for (wish, mode) in [(Wish::Native, Mode::Native), (Wish::Generic, Mode::Generic)] {
+                assert_eq!(xdp.attach(ifindex, "va", wish).unwrap().mode, mode);
+                assert!(a.ip("link show va").contains("xdp"));
+                xdp.detach(ifindex).unwrap();
+                assert!(!a.ip("link show va").contains("xdp"));
+            }
+            let rx = RxLink { index: 129, slot: 3, ..RxLink::default() };
+            xdp.set_rx(129, &rx).unwrap();
+            assert_eq!(xdp.rx(129).unwrap(), Some(rx));
+            let tx = TxLink { slot: 3, counter: 6, ..TxLink::default() };
+            xdp.set_tx(3, &tx).unwrap();
+            assert_eq!(xdp.tx(3).unwrap(), Some(tx));
+            assert_eq!((xdp.counters().draw(6), xdp.counters().draw(6)), (Some(0), Some(1)));
+            let local = LocalKey { addr: [1; 16], port_or_ifindex: 1, kind: kind::UDP6 };
+            xdp.add_local(local).unwrap();
+            xdp.remove_local(local).unwrap();
+            xdp.set_secrets(rovy_common::maps::Secrets { current: [1; 2], previous: [2; 2] }).unwrap();
+            assert!(xdp.counts().unwrap().iter().all(|n| *n == 0));
+            assert_eq!(xdp.slot_stats(3).unwrap().rx_packets, 0);
+            xdp.attach(ifindex, "va", Wish::Native).unwrap();
+            assert!(xdp.pin_dir().is_none());
+        });
+        assert!(!a.ip("link show va").contains("xdp"), "the program stays without its holder");
+    });
+}
+
+#[test]
+fn what_is_not_the_program_with_its_maps_is_refused() {
+    rooted("what_is_not_the_program_with_its_maps_is_refused", || async {
+        let params = Pins::new("wrong").params();
+        let made = |sessions| make_for_others(sessions, params.width).unwrap();
+        let null = || std::fs::File::open("/dev/null").unwrap().into();
+        let (mut short, mut swapped, mut no_program, mut others) = (made(128), made(128), made(128), made(128));
+        short.pop();
+        swapped.swap(2, 3);
+        no_program[0] = no_program[3].try_clone().unwrap();
+        // Of the right shape, but another program's.
+        others[2] = made(128).swap_remove(2);
+        let mut strange = made(128);
+        strange[5] = null();
+        let nulls = (0..made(128).len()).map(|_| null()).collect();
+        for (what, given) in [
+            ("too few", short),
+            ("another order", swapped),
+            ("a map for the program", no_program),
+            ("a map of another program", others),
+            ("a file", strange),
+            ("files", nulls),
+            ("other sizes", made(256)),
+        ] {
+            assert!(matches!(Xdp::given(&params, given), Err(XdpError::Given(_))), "{what}");
+        }
+        assert!(Xdp::given(&params, made(128)).is_ok());
     });
 }
