@@ -336,7 +336,8 @@ fn a_given_socket_is_looked_at() {
         for fd in wrong {
             assert!(matches!(given(fd), Err(TransportError::NotOne { .. })));
         }
-        let (sa, sb) = (ethernet_socket(&a, "va", ETHERTYPE), given(raw(vb, ETHERTYPE)).unwrap());
+        let sb = given(raw(vb, ETHERTYPE)).unwrap();
+        let sa = ethernet_socket(&a, "va", ETHERTYPE);
         let mut batch = Batch::new(8, Batch::LARGEST);
         soon("a frame", exchange(&sa, mac, b"for you", &sb, &mut batch)).await;
         // It follows the interface to another address.
