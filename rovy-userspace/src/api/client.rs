@@ -132,13 +132,11 @@ impl Client {
 
     fn trusted(&self, stream: &UnixStream, sudo: Option<u32>) -> Result<(), String> {
         let peer = stream.peer_cred().map_err(|e| e.to_string())?;
-        let owner = std::fs::symlink_metadata(&self.socket).map_err(|e| e.to_string())?;
-        if !owner.file_type().is_socket() || owner.uid() != peer.uid() {
-            return Err(format!("it belongs to user {}, and user {} answers", owner.uid(), peer.uid()));
-        }
-        if !self.named && peer.uid() != 0 && Some(peer.uid()) != sudo {
-            return Err(format!("user {} answers, who did not call this command; name it with --socket", peer.uid()));
-        }
+        // A symbolic link has an owner of its own, and is none.
+        let file = std::fs::symlink_metadata(&self.socket).map_err(|e| e.to_string())?;
+        let owner = file.file_type().is_socket().then(|| file.uid());
+        let theirs = [Some(0), sudo].contains(&Some(peer.uid()));
+        judge(owner, peer.uid(), self.named || theirs)?;
         let namespace = |pid: &str| std::fs::metadata(format!("/proc/{pid}/ns/net")).map(|m| (m.dev(), m.ino())).ok();
         let pid = peer.pid().unwrap_or(0);
         match (namespace(&pid.to_string()), namespace("thread-self")) {
@@ -175,6 +173,18 @@ impl Client {
     }
 }
 
+/// Whether the user who answers at a socket is the one it belongs to, and `wanted`. `owner`: `None` when it is no socket.
+fn judge(owner: Option<u32>, answers: u32, wanted: bool) -> Result<(), String> {
+    match owner {
+        None => Err("it is not a socket".to_owned()),
+        Some(owner) if owner != answers => Err(format!("it belongs to user {owner}, and user {answers} answers")),
+        Some(_) if !wanted => {
+            Err(format!("user {answers} answers, who did not call this command; choose the agent with --socket PATH"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
 async fn exchange(
     stream: Stream,
     command: &Command,
@@ -197,5 +207,33 @@ async fn exchange(
     tokio::select! {
         answer = &mut exchange => answer,
         _ = connection => exchange.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_root_gives_anything() {
+        assert_eq!(judge(Some(1000), 1000, true), Ok(()));
+        assert!(judge(Some(1000), 1001, true).is_err(), "somebody else listens at the user's socket");
+        assert!(judge(Some(1000), 1000, false).is_err(), "neither root, nor the user behind sudo, nor named");
+        assert!(judge(None, 1000, true).is_err(), "a symbolic link");
+    }
+
+    #[tokio::test]
+    async fn a_link_to_a_socket_is_not_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, link) = (dir.path().join("a"), dir.path().join("b"));
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        let own = Some(rustix::process::geteuid().as_raw());
+        let trusts = async |path: &Path| {
+            let stream = UnixStream::connect(path).await.unwrap();
+            Client { socket: path.into(), named: false }.trusted(&stream, own)
+        };
+        assert_eq!(trusts(&socket).await, Ok(()));
+        assert!(trusts(&link).await.is_err());
     }
 }

@@ -48,7 +48,7 @@ impl Received {
         Self { taken: Arc::default(), root }
     }
 
-    pub(super) fn from_root(&self) -> bool {
+    pub(super) fn root(&self) -> bool {
         self.root
     }
 

@@ -179,7 +179,7 @@ async fn handle(
 /// The descriptors of a command: those that give have some and come from root, all others have none.
 fn accept(command: &Command, received: &Received) -> Result<Vec<OwnedFd>, Failure> {
     let descriptors = received.take()?;
-    if command.gives() && !received.from_root() {
+    if command.gives() && !received.root() {
         return Err(descriptors::not_root());
     }
     if command.gives() == descriptors.is_empty() {
