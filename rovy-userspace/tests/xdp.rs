@@ -5,9 +5,12 @@ mod support;
 
 use std::path::PathBuf;
 
+use rovy_common::DropReason;
 use rovy_common::label::Width;
-use rovy_common::maps::{LAYOUT, Limits, LocalKey, RxLink, TxLink, kind};
+use rovy_common::maps::{HopKeys, LAYOUT, Limits, LocalKey, RxLink, TxLink, kind};
 use rovy_userspace::dataplane::xdp::{Mode, Params, Wish, Xdp, XdpError, make_for_others};
+use rovy_userspace::dataplane::{Dataplane as _, Tables};
+use rovy_userspace::transport::Endpoint;
 use support::{Netns, rooted};
 
 /// A pin directory that goes with this value.
@@ -361,5 +364,41 @@ fn what_is_not_the_program_with_its_maps_is_refused() {
             assert!(matches!(Xdp::given(&params, given), Err(XdpError::Given(_))), "{what}");
         }
         assert!(Xdp::given(&params, made(128)).is_ok());
+    });
+}
+
+#[test]
+fn links_that_the_agent_switched_go_on_in_the_kernel() {
+    rooted("links_that_the_agent_switched_go_on_in_the_kernel", || async {
+        let params = Pins::new("share").params();
+        let endpoint = Endpoint::Udp { remote: ([192, 0, 2, 1], 1312).into(), local: None };
+        let keys = HopKeys { tag: [1, 2], mask: [3, 4] };
+        // The neighbour is the node itself: what it sends, it can receive.
+        let rx = RxLink { expires_ns: 9, index: 129, slot: 3, keys, ..RxLink::default() };
+        let tx = TxLink { expires_ns: 9, index: 129, counter: 6, slot: 3, mtu: 1500, keys, ..TxLink::default() };
+        let mut tables = Tables::new(params.width, None);
+        let Ok(()) = tables.set_receive(&rx, endpoint);
+        let Ok(()) = tables.set_transmit(&tx, endpoint);
+        let message = |tables: &mut Tables| {
+            let mut buf = vec![0; 40 + 32];
+            buf[40..43].copy_from_slice(&[4, 1, 32]);
+            let (range, _) = tables.originate(1, 3, &[], &mut buf, 40..72).unwrap();
+            buf[range].to_vec()
+        };
+        let (first, second) = (message(&mut tables), message(&mut tables));
+        tables.switch(1, &mut first.clone()).unwrap();
+
+        let given = make_for_others(params.sessions, params.width).unwrap();
+        let mut xdp = Xdp::given(&params, given).unwrap();
+        tables.share(&mut xdp).unwrap();
+        assert_eq!((xdp.rx(129).unwrap(), xdp.tx(3).unwrap()), (Some(rx), Some(tx)));
+        assert_eq!(tables.switch(1, &mut first.clone()).unwrap_err(), DropReason::Replay);
+        tables.switch(1, &mut second.clone()).unwrap();
+        assert_eq!(tables.switch(1, &mut second.clone()).unwrap_err(), DropReason::Replay);
+        // No value of the counter comes twice.
+        assert_eq!(xdp.counters().peek(6), Some(2));
+        let third = message(&mut tables);
+        assert_eq!(third[8..16], 2_u64.to_le_bytes());
+        assert_eq!(xdp.counters().peek(6), Some(3), "kernel and agent draw from one counter");
     });
 }
