@@ -15,7 +15,7 @@ use rtnetlink::{IpVersion, LinkUnspec, RouteMessageBuilder};
 
 use super::Fc00Error;
 use super::packet::{MIN_MTU, is_fc00};
-use crate::netlink::{Netlink, NetlinkError, errno};
+use crate::netlink::{Interface, Netlink, NetlinkError, errno};
 
 /// The prefix that is routed.
 const FC00: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 8);
@@ -177,9 +177,7 @@ impl Routing {
     }
 
     async fn rules(&self) -> Result<Vec<(Rule, RuleMessage)>, Fc00Error> {
-        let all = self.netlink.handle().rule().get(IpVersion::V6).execute();
-        let all = all.map_ok(|m| (Rule::read(&m), m)).try_collect().await;
-        all.map_err(|e| self.problem("list routing rules", e))
+        rules(&self.netlink).await.map_err(|e| self.problem("list routing rules", e))
     }
 
     fn problem(&self, what: &str, source: rtnetlink::Error) -> Fc00Error {
@@ -191,6 +189,42 @@ impl Routing {
             _ => NetlinkError::request(what)(source).into(),
         }
     }
+}
+
+async fn rules(netlink: &Netlink) -> Result<Vec<(Rule, RuleMessage)>, rtnetlink::Error> {
+    netlink.handle().rule().get(IpVersion::V6).execute().map_ok(|m| (Rule::read(&m), m)).try_collect().await
+}
+
+/// What agents that are gone left in this network namespace.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LeftOver {
+    /// Rules into tables whose device is gone, or nobody's: their priority and table.
+    pub rules: Vec<(u32, u32)>,
+    /// TUN devices that such rules lead to and that no process holds.
+    pub devices: Vec<String>,
+}
+
+/// Looks for what agents that are gone left: rules and TUN devices.
+///
+/// # Errors
+/// The kernel refused to list rules or devices.
+pub async fn left_over(netlink: &Netlink) -> Result<LeftOver, NetlinkError> {
+    // Rules first: an agent that starts makes its device before them.
+    let all = rules(netlink).await.map_err(NetlinkError::request("list routing rules"))?;
+    let devices = netlink.interfaces().await?;
+    let mut left = LeftOver::default();
+    for (rule, _) in all.iter().filter(|(rule, _)| rule.of_an_agent) {
+        let device = devices.iter().find(|d| Some(d.index) == rule.table.checked_sub(TABLE));
+        // A device that no process holds has no carrier; one that is down may be just being made.
+        let orphan = |d: &Interface| d.kind.as_deref() == Some("tun") && d.up && !d.carrier;
+        if device.is_none_or(orphan) {
+            left.rules.push((rule.priority, rule.table));
+        }
+        left.devices.extend(device.filter(|d| orphan(d)).map(|d| d.name.clone()));
+    }
+    left.devices.sort();
+    left.devices.dedup();
+    Ok(left)
 }
 
 /// What matters of a rule.
