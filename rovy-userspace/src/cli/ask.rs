@@ -1,9 +1,9 @@
 //! Commands that the running agent answers.
 
 use super::args::Question;
-use super::outcome::{No, Outcome, UNREACHABLE, print};
+use super::outcome::{NEGATIVE, No, Outcome, UNREACHABLE, note, print};
 use super::show;
-use crate::api::{Client, Command};
+use crate::api::{Client, Command, Peer, PeerState};
 use crate::config::User;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -21,12 +21,29 @@ pub(super) fn ask(question: Question, socket: Option<&Path>, json: bool) -> Outc
     if matches!(command, Command::Stop { .. }) {
         ended(client.socket())?;
     }
+    let unanswered = unanswered(&command, &answer);
     if json {
         print(&format!("{answer:#}\n"));
     } else {
         print(&text(&command, answer)?);
     }
-    Ok(())
+    unanswered.map_or(Ok(()), |why| {
+        note(&why);
+        Err(No::quiet(NEGATIVE))
+    })
+}
+
+/// A peer that has not answered yet is no success, though the agent goes on.
+fn unanswered(command: &Command, answer: &Value) -> Option<String> {
+    let connect = matches!(command, Command::PeerConnect { .. });
+    let peer = connect.then(|| serde_json::from_value::<Peer>(answer.clone()).ok())??;
+    (peer.state != PeerState::Connected).then(|| {
+        format!(
+            "{} has not answered within 5 s; the agent goes on trying. Is it there, does UDP or Ethernet get through, and \
+             is a pre-shared key the same at both ends? `rovy stats` counts what was dropped",
+            peer.peer_id
+        )
+    })
 }
 
 /// What bare `rovy` shows.

@@ -62,6 +62,11 @@ pub(super) fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// Says something beside the answer, which alone stands on stdout.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "rovy: {text}");
+}
+
 /// The command that starts an agent, as this user types it.
 pub(super) fn start_command() -> &'static str {
     let plain_root = rustix::process::geteuid().is_root() && std::env::var_os("SUDO_USER").is_none();

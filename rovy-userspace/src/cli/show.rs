@@ -207,6 +207,11 @@ pub(super) fn stats(s: &Stats) -> String {
     if !s.links.is_empty() {
         out.push_str(&format!("\n{}", link_table(&s.links)));
     }
+    let limits: Vec<_> =
+        s.limits.iter().map(|(name, l)| [name.clone(), l.used.to_string(), l.max.to_string()]).collect();
+    if !limits.is_empty() {
+        out.push_str(&format!("\n{}", table(["LIMIT", "USED", "OF"], &limits)));
+    }
     out + "\nnext: rovy stats --json\n"
 }
 

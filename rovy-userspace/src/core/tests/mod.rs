@@ -17,6 +17,7 @@ mod limits;
 mod memory;
 mod rules;
 mod sessions;
+mod simultaneous;
 mod timers;
 
 const SECOND: u64 = 1_000_000_000;
