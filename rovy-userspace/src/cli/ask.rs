@@ -37,13 +37,16 @@ pub(super) fn ask(question: Question, socket: Option<&Path>, json: bool) -> Outc
 fn unanswered(command: &Command, answer: &Value) -> Option<String> {
     let connect = matches!(command, Command::PeerConnect { .. });
     let peer = connect.then(|| serde_json::from_value::<Peer>(answer.clone()).ok())??;
-    (peer.state != PeerState::Connected).then(|| {
-        format!(
-            "{} has not answered within 5 s; the agent goes on trying. Is it there, does UDP or Ethernet get through, and \
-             is a pre-shared key the same at both ends? `rovy stats` counts what was dropped",
-            peer.peer_id
-        )
-    })
+    if peer.state == PeerState::Connected {
+        return None;
+    }
+    let why = peer.why.unwrap_or_else(|| {
+        "is it there, does UDP or Ethernet get through, and is a pre-shared key the same at both ends?".into()
+    });
+    Some(format!(
+        "{} has not answered within 5 s, and the agent goes on trying: {why} `rovy stats` counts what was dropped",
+        peer.peer_id
+    ))
 }
 
 /// What bare `rovy` shows.

@@ -106,10 +106,11 @@ fn peer_table(peers: &[Peer]) -> String {
                 PeerState::Connecting => "connecting",
                 PeerState::Disconnected => "disconnected",
             };
+            let state = p.why.as_ref().map_or_else(|| state.to_owned(), |why| format!("{state}: {why}"));
             [
                 p.peer_id.to_string(),
                 p.address.to_string(),
-                state.into(),
+                state,
                 text(p.slot_text.as_ref()),
                 match (p.state, p.direct) {
                     (PeerState::Connected, false) => "routed".into(),

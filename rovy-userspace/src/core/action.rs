@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use rovy_common::maps::HopKeys;
 
+use super::kdf::wipe;
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
 
@@ -82,6 +83,18 @@ pub struct LinkTx {
     pub expires_ns: u64,
     /// Where the neighbour is.
     pub endpoint: Endpoint,
+}
+
+impl Drop for LinkRx {
+    fn drop(&mut self) {
+        wipe(&mut self.keys);
+    }
+}
+
+impl Drop for LinkTx {
+    fn drop(&mut self) {
+        wipe(&mut self.keys);
+    }
 }
 
 /// One thing to do, in the order given.

@@ -64,6 +64,13 @@ pub(super) struct Session {
     pub(super) sent_ns: u64,
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        kdf::wipe(&mut self.hop.0);
+        kdf::wipe(&mut self.hop.1);
+    }
+}
+
 /// Who a session is between and how it runs.
 pub(super) struct Terms {
     pub(super) peer: PeerId,

@@ -9,16 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rovy_common::hop::{self, Message, Place, Verdict};
 use rovy_common::label::{Label, Width};
-use rovy_common::maps::{HopKeys, RxLink, SlotStats, TxLink};
+use rovy_common::maps::{RxLink, SlotStats, TxLink};
 use rovy_common::replay::{Window, Words};
 use rovy_common::wire::{FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
 
-use zeroize::Zeroize;
-
 use super::xdp::{Windows, Xdp};
 use super::{Dataplane, Seen};
-use crate::core::Hops;
+use crate::core::{Hops, wipe};
 use crate::transport::Endpoint;
 
 /// The counters of type 6: two for each slot, drawn by atomic adds.
@@ -279,12 +277,6 @@ impl hop::Tables for Tables {
     fn draw(&self, counter: u32) -> Option<u64> {
         self.counters.draw(counter)
     }
-}
-
-/// Keys that are no longer used do not stay in memory.
-fn wipe(keys: &mut HopKeys) {
-    keys.tag.zeroize();
-    keys.mask.zeroize();
 }
 
 impl Dataplane for Tables {

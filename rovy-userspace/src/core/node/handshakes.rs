@@ -234,7 +234,11 @@ impl Node {
         let Some(Entry::Attempt(id)) = self.entries[position] else { return Err(DropReason::UnknownIndex) };
         let peer = self.peers.get_mut(&id).ok_or(DropReason::UnknownIndex)?;
         let attempt = peer.attempt.as_mut().filter(|a| a.index == index).ok_or(DropReason::UnknownIndex)?;
-        let (keys, choice) = handshake::finish(&mut attempt.initiation, response)?;
+        let finished = handshake::finish(&mut attempt.initiation, response);
+        if finished.is_err() && !std::mem::replace(&mut peer.refused, true) {
+            tracing::warn!(peer = %id, "its answer does not authenticate: is the pre-shared key the same at both ends?");
+        }
+        let (keys, choice) = finished?;
         peer.rtt_ns = Some(now.mono_ns.saturating_sub(attempt.sent_ns));
         peer.attempt = None;
         peer.tries = 0;
@@ -285,6 +289,7 @@ impl Node {
         peer.tries = 0;
         peer.again_ns = None;
         peer.overruled = None;
+        peer.refused = false;
         let newest = peer.newest;
         self.handshakes += 1;
         let before = peer.current.replace(index);

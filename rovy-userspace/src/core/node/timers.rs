@@ -91,6 +91,10 @@ impl Node {
                 continue;
             }
             let direct = matches!(session.path, Path::Direct(_));
+            let unconfirmed = !session.confirmed;
+            if unconfirmed && !self.stranger(id) {
+                tracing::info!(peer = %id, "it did not take up the answer to its hello; with another pre-shared key it cannot");
+            }
             self.end_session(index);
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             peer.next = peer.next.filter(|i| *i != index);
