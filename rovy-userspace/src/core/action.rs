@@ -1,7 +1,7 @@
 //! What the core tells the agent to do.
 
 use arrayvec::ArrayVec;
-use rovy_common::maps::HopKeys;
+use rovy_common::maps::{HopKeys, rx_flag, tx_flag};
 
 use super::kdf::wipe;
 use crate::identity::PeerId;
@@ -58,6 +58,8 @@ pub struct LinkRx {
     pub slot: u16,
     /// Whether the neighbour may use this node for transit.
     pub transit: bool,
+    /// Whether transit comes inside data messages, and no other.
+    pub sealed: bool,
     /// The neighbour.
     pub peer: PeerId,
     /// Keys of the neighbour's direction.
@@ -68,11 +70,22 @@ pub struct LinkRx {
     pub endpoint: Endpoint,
 }
 
+impl LinkRx {
+    /// What the neighbour may do with this node, as bits of [`rx_flag`].
+    #[must_use]
+    pub fn flags(&self) -> u16 {
+        let denied = if self.transit { 0 } else { rx_flag::NO_TRANSIT };
+        denied | if self.sealed { rx_flag::SEALED } else { 0 }
+    }
+}
+
 /// The sending side of a link.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LinkTx {
     /// This node's slot for the link.
     pub slot: u16,
+    /// Whether transit goes inside data messages, and no other.
+    pub sealed: bool,
     /// The neighbour's receiver index.
     pub index: u32,
     /// The neighbour.
@@ -83,6 +96,14 @@ pub struct LinkTx {
     pub expires_ns: u64,
     /// Where the neighbour is.
     pub endpoint: Endpoint,
+}
+
+impl LinkTx {
+    /// What the core decides of [`tx_flag`].
+    #[must_use]
+    pub fn flags(&self) -> u32 {
+        if self.sealed { tx_flag::SEALED } else { 0 }
+    }
 }
 
 impl Drop for LinkRx {
@@ -125,7 +146,7 @@ mod tests {
     fn what_is_printed_for_debugging_holds_no_key() {
         let keys = HopKeys { tag: [0x1234_5678_9abc_def0; 2], mask: [0x0fed_cba9_8765_4321; 2] };
         let endpoint = Endpoint::Ethernet { ifindex: 1, mac: [2; 6] };
-        let link = LinkTx { slot: 1, index: 2, peer: peer_ids(1)[0], keys, expires_ns: 3, endpoint };
+        let link = LinkTx { slot: 1, index: 2, peer: peer_ids(1)[0], keys, expires_ns: 3, endpoint, sealed: false };
         let text = format!("{:?}", Action::Transmit(link));
         assert!(text.contains("HopKeys(..)"), "{text}");
         for word in [keys.tag[0], keys.mask[0]] {
