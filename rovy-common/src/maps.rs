@@ -9,7 +9,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// Version of these layouts, part of the pin path. Raise it with any change in this file or in
 /// [`crate::count`]: a map of another layout would be adopted silently.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// The two keys of one direction of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Default, IntoBytes, Immutable)]
@@ -114,8 +114,8 @@ pub struct TxLink {
     pub kind: u32,
     /// The slot this entry serves.
     pub slot: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Which of the neighbour's links the slot belongs to; the entry may lead over another one of them.
+    pub link: u32,
     /// The frame's header with all length fields and the UDP checksum zero and the IPv4 checksum computed so.
     pub header: [u8; HEADER],
     /// Zero.
@@ -137,7 +137,7 @@ impl Default for TxLink {
             flags: 0,
             kind: 0,
             slot: 0,
-            reserved: 0,
+            link: 0,
             header: [0; HEADER],
             padding: [0; 2],
             public_key: [0; 32],

@@ -138,7 +138,7 @@ impl Engine {
         }
         match switched {
             Switched::Forward(to) => {
-                self.transmit(&to, message)?;
+                self.transmit_or_mourn(&to, message)?;
                 self.forwarded += 1;
                 Ok(())
             }
@@ -222,10 +222,10 @@ impl Engine {
     /// Sends the message at `range` of a buffer, under a transit header if its path is routed.
     pub(super) fn send(&mut self, path: &Path, buf: &mut [u8], range: Range<usize>) -> Result<(), DropReason> {
         match path {
-            Path::Direct(to) => self.transmit(to, buf.get(range).ok_or(DropReason::BadLength)?),
+            Path::Direct(to) => self.transmit_or_mourn(to, buf.get(range).ok_or(DropReason::BadLength)?),
             Path::Routed { slot, hops } => {
                 let (range, to) = self.tables.originate(clock::mono_ns(), *slot, hops, buf, range)?;
-                self.transmit(&to, buf.get(range).ok_or(DropReason::BadLength)?)
+                self.transmit_or_mourn(&to, buf.get(range).ok_or(DropReason::BadLength)?)
             }
         }
     }
@@ -243,6 +243,16 @@ impl Engine {
             tracing::debug!(?path, reason = reason.name(), "a message of our own could not be sent");
         }
         self.scratch = buf;
+    }
+
+    /// Sends a message. When the endpoint cannot be reached from here, a link that ends there is dead at once.
+    fn transmit_or_mourn(&mut self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
+        let sent = self.transmit(to, message);
+        if sent == Err(DropReason::EgressDown) {
+            self.node.lost(clock::now(), |at| at == to);
+            self.collect();
+        }
+        sent
     }
 
     fn transmit(&self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {

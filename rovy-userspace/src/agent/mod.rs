@@ -2,6 +2,8 @@
 
 mod clock;
 mod commands;
+mod counters;
+mod double;
 mod engine;
 mod kernel;
 mod linker;
@@ -15,6 +17,7 @@ mod views;
 pub use options::Options;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -133,7 +136,7 @@ fn pin_dir(id: &PeerId) -> PathBuf {
 }
 
 /// Opens dataplane and node; what a former agent left in the kernel stays in use. With them, the neighbours it had.
-fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engine, Vec<(PeerId, Endpoint)>)> {
+fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engine, BTreeMap<PeerId, Vec<Endpoint>>)> {
     let sessions = config.limits.sessions.next_power_of_two();
     let params = Params {
         pin_dir: pin_dir(&node.id()),
@@ -148,12 +151,18 @@ fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engin
     if let Some(why) = kernel.why() {
         tracing::info!(why, "no XDP: the agent switches transit itself");
     }
-    let mut neighbours = Vec::new();
+    let mut neighbours: BTreeMap<PeerId, Vec<Endpoint>> = BTreeMap::new();
+    let mut counters = counters::Positions::default();
     for (slot, link) in &adopted.links {
         let Ok(peer) = PeerId::new(link.public_key) else { continue };
-        node.restore_slot(*slot, peer);
+        node.restore_slot(*slot, peer, u8::try_from(link.link).unwrap_or_default());
+        counters.leave(*slot, link.counter);
         let device = adopted.attached.iter().find(|a| a.port == link.port).map(|a| a.ifindex);
-        neighbours.extend(endpoint_of(link, device).map(|endpoint| (peer, endpoint)));
+        let Some(endpoint) = endpoint_of(link, device) else { continue };
+        let all = neighbours.entry(peer).or_default();
+        if !all.contains(&endpoint) {
+            all.push(endpoint);
+        }
     }
     let now = clock::mono_ns();
     if let Some(xdp) = kernel.xdp() {
@@ -173,6 +182,7 @@ fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engin
     let gate = Gate::new(params.mac1, params.limits, secrets);
     let mut engine = Engine::new(node, tables, gate, kernel, listeners::Listeners::default(), tun::Host::default());
     engine.set_secrets(secrets);
+    engine.links.counters = counters;
     Ok((engine, neighbours))
 }
 
@@ -206,13 +216,14 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     tokio::task::spawn_local(memory::keep(engine.clone()));
     tokio::task::spawn_local(tasks::watch(engine.clone()));
     tokio::task::spawn_local(tasks::secrets(engine.clone()));
+    tokio::task::spawn_local(double::watch(engine.clone()));
     tokio::task::spawn_local(tasks::probe(control.clone()));
     tokio::task::spawn_local(tasks::confirm(control.clone()));
     tokio::task::spawn_local(tasks::commands(control.clone(), commands));
     start(&control, fc00).await;
     // The links of the former agent serve until their keys expire; new sessions are made beside them meanwhile.
-    for (peer, endpoint) in neighbours {
-        control.reconnect(peer, endpoint);
+    for (peer, endpoints) in neighbours {
+        control.reconnect(peer, endpoints);
     }
     ready(&views::info(&control), &views::listeners(&control), &views::fc00(&control));
     tasks::until_stopped(stopping, &control).await

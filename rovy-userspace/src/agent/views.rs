@@ -144,6 +144,7 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
         kind,
         slot: p.slot,
         slot_text: p.slot.map(slot_text),
+        links: p.links.iter().map(|l| peer_link(&e, l)).collect(),
         direct,
         rtt_us: p.rtt_ns.map(|ns| ns / 1_000),
         rx_packets: p.packets[0],
@@ -152,6 +153,22 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
         tx_bytes: p.bytes[1],
         last_seen_s: p.received_ns.map(|t| clock::mono_ns().saturating_sub(t) / 1_000_000_000),
         configured: control.configured.borrow().contains(&p.id),
+    }
+}
+
+fn peer_link(e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
+    api::PeerLink {
+        number: l.number,
+        slot: l.slot,
+        slot_text: l.slot.map(slot_text),
+        endpoint: endpoint_string(&l.endpoint, |i| e.links.name(i)),
+        kind: endpoint_kind(&l.endpoint).to_owned(),
+        state: match l.state {
+            core::LinkState::Opening => api::LinkState::Opening,
+            core::LinkState::Up => api::LinkState::Up,
+            core::LinkState::Dead => api::LinkState::Dead,
+        },
+        active: l.active,
     }
 }
 

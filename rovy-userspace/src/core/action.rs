@@ -72,12 +72,16 @@ pub struct LinkRx {
 pub struct LinkTx {
     /// This node's slot for the link.
     pub slot: u16,
+    /// Which of the neighbour's links the slot belongs to. While that one is dead, the rest is another link's.
+    pub link: u8,
     /// The neighbour's receiver index.
     pub index: u32,
     /// The neighbour.
     pub peer: PeerId,
     /// Keys of this node's direction.
     pub keys: HopKeys,
+    /// The number of the keys: whoever sends with the same keys counts on in the same counter.
+    pub key: u64,
     /// Monotonic time in ns when the keys end.
     pub expires_ns: u64,
     /// Where the neighbour is.
