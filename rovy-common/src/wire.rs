@@ -234,7 +234,7 @@ pub struct Control {
     pub nonce: U64,
 }
 
-/// The body of a data message of codec [`codec::LINK`]: about one of the links of its session, over whose endpoint it is sent.
+/// The body of a data message of codec [`codec::LINK`]: about one of the links of its session.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
 #[repr(C)]
 pub struct LinkMessage {
@@ -262,6 +262,8 @@ pub mod link_op {
     pub const ANSWER: u8 = 4;
     /// There is no such link, or it is not wanted.
     pub const CLOSE: u8 = 5;
+    /// The sender found the link dead. Sent over another one.
+    pub const DOWN: u8 = 6;
 }
 
 /// What the plaintext of a data message is, its first four bytes.

@@ -75,8 +75,6 @@ pub(super) struct Health {
     alive_since: Option<u64>,
     /// Something was sent over the link and nothing has come by it since: when.
     silent_since: Option<u64>,
-    /// When something that wants an answer last left by it.
-    sent_ns: Option<u64>,
     round: Option<Round>,
     /// When a probe was last answered.
     answered_ns: Option<u64>,
@@ -88,7 +86,7 @@ pub(super) struct Health {
 impl Health {
     pub(super) fn new(now_ns: u64) -> Self {
         let alive_since = Some(now_ns);
-        Self { alive_since, silent_since: None, sent_ns: None, round: None, answered_ns: None, again_ns: 0, tries: 0 }
+        Self { alive_since, silent_since: None, round: None, answered_ns: None, again_ns: 0, tries: 0 }
     }
 
     pub(super) fn alive(&self) -> bool {
@@ -98,7 +96,6 @@ impl Health {
     /// Something that wants an answer left by the link.
     pub(super) fn sent(&mut self, now_ns: u64) {
         self.silent_since.get_or_insert(now_ns);
-        self.sent_ns = Some(now_ns);
     }
 
     /// What others sent came by the link. That brings no dead link back, as only one direction may work, but is a reason to
@@ -108,16 +105,6 @@ impl Health {
         if !self.alive() && self.round.is_none() {
             self.again_ns = self.again_ns.min(now_ns);
         }
-    }
-
-    /// The peer asked whether the link lives. Whether this node should ask too, as the peer may hear nothing of what it sends
-    /// there: not when it sends nothing or has just had an answer, so that two nodes do not keep asking each other.
-    pub(super) fn doubted(&mut self, now_ns: u64) -> bool {
-        let lately = |at: Option<u64>| at.is_some_and(|t| now_ns < t + SILENCE_NS);
-        if !self.alive() {
-            self.heard(now_ns);
-        }
-        self.alive() && lately(self.sent_ns) && !lately(self.answered_ns)
     }
 
     /// A probe was answered: both directions work.
@@ -313,9 +300,9 @@ impl Links {
         }
     }
 
-    /// What time has brought: begins and ends rounds of probes, finds dead links. The probes that are due, with their nonces.
-    /// `nonce` is a fresh one.
-    pub(super) fn pass(&mut self, now_ns: u64, nonce: u64) -> Vec<(u8, u64)> {
+    /// What time has brought: begins and ends rounds of probes, finds dead links. The probes that are due, with their nonces,
+    /// and the links that died. `nonce` is a fresh one.
+    pub(super) fn pass(&mut self, now_ns: u64, nonce: u64) -> (Vec<(u8, u64)>, Vec<u8>) {
         if self.healths().any(|(_, h)| h.alive() && h.round.is_none() && h.is_silent(now_ns)) {
             self.probe_all(now_ns, nonce);
         }
@@ -327,21 +314,29 @@ impl Links {
             }
         }
         let probes = self.healths().filter_map(|(n, h)| Some((n, h.probe(now_ns)?))).collect();
-        self.judge(now_ns);
-        probes
+        (probes, self.judge(now_ns))
     }
 
-    fn judge(&mut self, now_ns: u64) {
+    fn judge(&mut self, now_ns: u64) -> Vec<u8> {
+        let mut died = Vec::new();
         let answers: Vec<_> = self.healths().filter_map(|(n, h)| Some((n, h.answered_ns?))).collect();
         for (n, health) in self.healths() {
             let Some(since_ns) = health.round.as_ref().map(|r| r.since_ns) else { continue };
             let other = answers.iter().any(|(m, at)| *m != n && *at >= since_ns);
             if health.alive() && other && now_ns >= since_ns + VERDICT_NS {
                 health.die(now_ns);
+                died.push(n);
             } else if now_ns >= since_ns + ROUND_NS {
                 (health.round, health.silent_since) = (None, None);
             }
         }
+        died
+    }
+
+    /// Takes a living link for dead, if another one lives. Whether it was so.
+    pub(super) fn bury(&mut self, now_ns: u64, n: u8) -> bool {
+        let other = (0..LINKS).any(|m| m != n && self.alive(m));
+        other && self.health_mut(n).is_some_and(|h| h.die(now_ns))
     }
 
     /// When [`Links::pass`] or [`Links::choose`] have something to do.

@@ -55,6 +55,7 @@ impl Node {
             link_op::ACCEPT if link > 0 => self.accepted(now, id, index, link, remote, nonce, from),
             link_op::PROBE => self.probed(now, id, index, link, nonce, from),
             link_op::ANSWER => self.answered(now, index, link, nonce, from),
+            link_op::DOWN => self.down(now, id, index, link),
             link_op::CLOSE if link > 0 => self.closed(now, id, index, link),
             _ => return Err(DropReason::NotAllowed),
         }
@@ -155,11 +156,9 @@ impl Node {
         }
         self.move_link(now, index, n, from);
         self.send_link(now, index, from, link_op::ANSWER, n, nonce);
-        let fresh = self.rng.u64();
-        if let Some(session) = self.session(index)
-            && session.links.health_mut(n).is_some_and(|h| h.doubted(now.mono_ns))
-        {
-            session.links.probe_all(now.mono_ns, fresh);
+        let health = self.session(index).and_then(|s| s.links.health_mut(n));
+        if let Some(health) = health.filter(|h| !h.alive()) {
+            health.heard(now.mono_ns);
         }
     }
 
@@ -167,6 +166,13 @@ impl Node {
         self.move_link(now, index, n, from);
         if let Some(health) = self.session(index).and_then(|s| s.links.health_mut(n)) {
             health.answered(now.mono_ns, nonce);
+        }
+    }
+
+    /// The peer found a link dead: what is sent there is lost, and no time with it.
+    fn down(&mut self, now: Now, id: PeerId, index: u32, n: u8) {
+        if self.session(index).is_some_and(|s| s.links.bury(now.mono_ns, n)) {
+            tracing::info!(peer = %id, link = n, "the neighbour found a link dead");
         }
     }
 

@@ -4,6 +4,7 @@ use rovy_common::wire::link_op;
 
 use super::{Entry, Node};
 use crate::core::link::LINKS;
+use crate::core::session::Session;
 use crate::core::time::Now;
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
@@ -18,7 +19,7 @@ impl Node {
         let nonce = self.rng.u64();
         let Some(session) = self.session(index).filter(|s| s.endpoint().is_some()) else { return };
         if session.links.several() {
-            let probes = session.links.pass(now.mono_ns, nonce);
+            let (probes, died) = session.links.pass(now.mono_ns, nonce);
             let path = session.endpoint().copied();
             let before = session.links.active();
             session.links.choose(now.mono_ns, path.as_ref());
@@ -26,6 +27,8 @@ impl Node {
             if active != before {
                 tracing::info!(peer = %id, link = active, at = ?session.end_of(active), "data goes over another link now");
             }
+            self.tell_dead(now, index, &died);
+            let Some(session) = self.session(index) else { return };
             let probes = probes.into_iter().filter_map(|(n, nonce)| Some((n, nonce, session.end_of(n)?)));
             for (n, nonce, to) in probes.collect::<Vec<_>>() {
                 self.send_link(now, index, to, link_op::PROBE, n, nonce);
@@ -35,6 +38,17 @@ impl Node {
             return;
         }
         self.publish_transmit(now.mono_ns, id);
+    }
+
+    /// Tells a peer over a living link which ones are dead, so that it need not find out by itself.
+    fn tell_dead(&mut self, now: Now, index: u32, died: &[u8]) {
+        for n in died {
+            let Some(session) = self.session(index) else { return };
+            tracing::info!(peer = %session.peer, link = n, "a link is dead");
+            if let Some(to) = session.end_of(session.links.active()) {
+                self.send_link(now, index, to, link_op::DOWN, *n, 0);
+            }
+        }
     }
 
     /// Asks every link of a peer whether it lives, which tells the peer where this node is on each.
@@ -98,20 +112,23 @@ impl Node {
     pub fn lost(&mut self, now: Now, gone: impl Fn(&Endpoint) -> bool) {
         let current: Vec<_> = self.peers.iter().filter_map(|(id, p)| Some((*id, p.current?, p.previous))).collect();
         for (id, index, previous) in current {
-            let mut died = false;
-            for index in previous.into_iter().chain([index]) {
-                let Some(session) = self.session(index).filter(|s| s.links.several()) else { continue };
-                for n in 0..LINKS {
-                    let hit = session.end_of(n).is_some_and(|e| gone(&e));
-                    if let Some(health) = session.links.health_mut(n).filter(|h| hit && h.alive()) {
-                        died |= health.die(now.mono_ns);
-                        tracing::info!(peer = %id, link = n, "nothing can be sent over a link");
-                    }
-                }
+            if let Some(before) = previous.and_then(|i| self.session(i)) {
+                bury(now, before, &gone);
             }
-            if died {
+            let Some(session) = self.session(index) else { continue };
+            let died = bury(now, session, &gone);
+            if !died.is_empty() {
+                let path = session.endpoint().copied();
+                session.links.choose(now.mono_ns, path.as_ref());
+                self.tell_dead(now, index, &died);
                 self.links_due(now, id);
             }
         }
     }
+}
+
+/// Takes the links that end at lost endpoints for dead, as long as one is left.
+fn bury(now: Now, session: &mut Session, gone: impl Fn(&Endpoint) -> bool) -> Vec<u8> {
+    let lost: Vec<_> = (0..LINKS).filter(|n| session.end_of(*n).is_some_and(|e| gone(&e))).collect();
+    lost.into_iter().filter(|n| session.links.bury(now.mono_ns, *n)).collect()
 }

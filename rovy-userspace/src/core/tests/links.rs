@@ -251,7 +251,15 @@ fn a_link_nothing_can_be_sent_over_is_dead_at_once() {
     assert_eq!(w.stands(0)[1], (ether(1), LinkState::Dead, false));
     w.send(0, 1, 1).expect("sealed");
     assert_eq!(w.arrived.len(), 1, "the next packet gets through");
+    assert_eq!(w.stands(1)[1], (ether(0), LinkState::Dead, false), "and the neighbour knows");
+    w.send(1, 0, 1).expect("sealed");
+    assert_eq!(w.arrived.len(), 2);
     w.sound();
+    // The last one is not given up.
+    let now = w.now();
+    w.nodes[0].lost(now, |_| true);
+    w.settle();
+    assert_eq!(w.stands(0)[0], (endpoint(1), LinkState::Up, true));
 }
 
 #[test]
