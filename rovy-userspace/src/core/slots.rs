@@ -53,8 +53,13 @@ impl Slots {
         named: impl Fn(u16) -> bool,
     ) -> Option<u16> {
         if let Some(slot) = self.by_link.get(&(peer, link)) {
+            // All of a peer's slots are in use while it is here.
+            for slot in self.by_link.range((peer, 0)..=(peer, u8::MAX)).map(|(_, slot)| slot) {
+                if let Some(holder) = self.by_slot.get_mut(slot) {
+                    holder.left_ns = None;
+                }
+            }
             if let Some(holder) = self.by_slot.get_mut(slot) {
-                holder.left_ns = None;
                 self.strangers = self.strangers + usize::from(stranger) - usize::from(holder.stranger);
                 holder.stranger = stranger;
             }
@@ -187,5 +192,7 @@ mod tests {
         assert_eq!((slots.of(all[0], 2), slots.owner(2)), (Some(3), Some((all[0], 1))));
         slots.leave(7, all[0]);
         assert!([1, 2, 3].iter().all(|s| slots.by_slot[s].left_ns == Some(7)) && slots.by_slot[&4].left_ns.is_none());
+        assert_eq!(slots.take(8, (all[0], 0), false, nowhere), Some(1));
+        assert!(slots.by_slot.values().all(|h| h.left_ns.is_none()), "it is back, and so are its slots");
     }
 }

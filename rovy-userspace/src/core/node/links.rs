@@ -75,10 +75,19 @@ impl Node {
                 self.move_link(now, index, n, from);
                 return self.send_link(now, index, from, link_op::ACCEPT, n, nonce);
             }
-            Some((Stage::Accepted | Stage::Up | Stage::Closed, _)) => {
+            Some((Stage::Accepted, _)) => self.drop_link(index, n, None),
+            Some((Stage::Up | Stage::Closed, _)) => {
                 return self.send_link(now, index, from, link_op::CLOSE, n, nonce);
             }
             Some((Stage::Opening { .. }, _)) | None => {}
+        }
+        // The peer never had the answer when it uses the number for another way now, or another number for this way.
+        let stale = self.session(index).and_then(|s| {
+            let m = s.link_at(&from)?;
+            s.links.get(m).filter(|l| l.stage == Stage::Accepted).map(|_| m)
+        });
+        if let Some(m) = stale {
+            self.drop_link(index, m, None);
         }
         // Both ends may open at once, by one number or over one way: the link of the session's initiator counts.
         let initiator = self.session(index).is_some_and(|s| s.initiator);

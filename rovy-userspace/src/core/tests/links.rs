@@ -125,6 +125,29 @@ fn an_accept_that_was_lost_is_repeated() {
 }
 
 #[test]
+fn a_number_whose_accept_never_arrived_serves_another_way() {
+    let mut w = single();
+    w.cut.insert((1, true));
+    let (b, now) = (w.id(1), w.now());
+    let nobody = |n: u8| Endpoint::Udp { remote: SocketAddr::from(([198, 51, 100, n], 1312)), local: None };
+    w.nodes[0].connect(now, b, vec![BROADCAST, nobody(1), nobody(2), nobody(3)], true);
+    w.settle();
+    assert_eq!(w.receiving[1].len(), 2, "b accepted");
+    let number = |w: &World| w.links(0).iter().find(|l| l.endpoint == BROADCAST).map(|l| l.number);
+    let first = number(&w);
+    // The number went to another endpoint, and this one has another number.
+    w.run(10 * SECOND);
+    assert_ne!(number(&w), first, "{:?}", w.stands(0));
+    w.cut.clear();
+    w.run(30 * SECOND);
+    for n in [0, 1] {
+        assert!(w.stands(n).iter().any(|l| l.0 == ether(1 - n) && l.1 == LinkState::Up), "{:?}", w.stands(n));
+        assert_eq!(w.receiving[n].len(), 2);
+    }
+    w.sound();
+}
+
+#[test]
 fn two_ends_that_open_at_once_make_one_link() {
     let mut w = single();
     w.run(2 * SECOND);
