@@ -34,6 +34,18 @@ fn listen(ethernet: &[&str], udp: Option<u8>) -> Vec<String> {
 impl Double {
     /// Three agents with their links up, and routes between a and b over the Ethernet link of a and r.
     fn start(arguments: &[&str]) -> Result<Self> {
+        let mut double = Self::new(true)?;
+        for agent in [&mut double.r, &mut double.a, &mut double.b] {
+            agent.with_arguments(arguments);
+            agent.start()?;
+        }
+        double.wait_both()?;
+        double.route("eth")?;
+        Ok(double)
+    }
+
+    /// The three agents, not started. a and r know each other's UDP addresses, or not.
+    fn new(udp: bool) -> Result<Self> {
         let role = Namespace::new;
         let (ns_a, ns_r, ns_m, ns_b) = (role("a")?, role("r")?, role("m")?, role("b")?);
         device::veth(&ns_a, "to-r1", &ns_m, "to-a", 1500)?;
@@ -51,22 +63,15 @@ impl Double {
         let mode = Mode::Native;
         let tun = || Some("rovy0".to_owned());
         let peer = |agent: &Agent, addresses: Vec<String>| Peer { id: agent.peer_id(), addresses };
-        let peers = vec![peer(&r, listen(&["to-r1"], Some(2)))];
+        let peers = vec![peer(&r, listen(&["to-r1"], udp.then_some(2)))];
         let (xdp_interfaces, listening) = (vec!["to-r2".into()], listen(&["to-r1"], Some(1)));
         a.configure(&Config { listen: listening, mode, xdp_interfaces, peers, tun: tun() })?;
-        let peers = vec![peer(&a, listen(&["to-a1"], Some(1))), peer(&b, listen(&["to-b"], None))];
+        let peers = vec![peer(&a, listen(&["to-a1"], udp.then_some(1))), peer(&b, listen(&["to-b"], None))];
         let (xdp_interfaces, listening) = (vec!["to-a2".into()], listen(&["to-a1", "to-b"], Some(2)));
         r.configure(&Config { listen: listening, mode, xdp_interfaces, peers, tun: tun() })?;
         let peers = vec![peer(&r, listen(&["to-r"], None))];
         b.configure(&Config { listen: listen(&["to-r"], None), mode, peers, tun: tun(), ..Config::default() })?;
-        let mut double = Self { a, r, b, ns_a, ns_r, ns_m, ns_b };
-        for agent in [&mut double.r, &mut double.a, &mut double.b] {
-            agent.with_arguments(arguments);
-            agent.start()?;
-        }
-        double.wait_both()?;
-        double.route("eth")?;
-        Ok(double)
+        Ok(Self { a, r, b, ns_a, ns_r, ns_m, ns_b })
     }
 
     /// Routes between a and b over one kind of link between a and r.
@@ -229,5 +234,42 @@ fn both_links_survive_the_agent_between() -> Result<()> {
     before.sort_unstable();
     ensure!(after == before, "{before:?} {after:?}");
     let _ = (&double.ns_r, &double.ns_b);
+    Ok(())
+}
+
+#[test]
+fn links_come_and_go_by_command() -> Result<()> {
+    rovy_netns::root_only!();
+    let mut double = Double::new(false)?;
+    double.r.start()?;
+    double.a.start()?;
+    double.wait_state("eth", LinkState::Up)?;
+    ensure!(link(&double.a, &double.r, "udp4").is_err(), "nobody knows of it");
+    let said = |agent: &Agent, args: &[&str]| -> Result<String> {
+        let output = agent.cli(args)?;
+        ensure!(output.status.success(), "{args:?}: {output:?}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    said(&double.a, &["peer", "connect", &format!("/ip4/10.77.5.2/udp/1312/rovy/{}", double.r.peer_id())])?;
+    double.wait_both()?;
+    let list = said(&double.a, &["peer", "list"])?;
+    ensure!(
+        list.contains("/ip4/10.77.5.2/udp/1312") && list.contains("  in use\n") && list.contains("  up\n"),
+        "{list}"
+    );
+
+    let ping = double.ping(&double.r)?;
+    let mark = ping.mark();
+    said(&double.r, &["listener", "stop", "/ethif/to-a1"])?;
+    double.wait_state("eth", LinkState::Dead)?;
+    let summary = double.recovers(&ping, mark)?;
+    println!("{} of {} lost, gap {} ms", summary.lost(), summary.sent, summary.longest_gap_ms);
+    ensure!(summary.longest_gap_ms <= 1000, "{summary:?}");
+    said(&double.r, &["listener", "start", "/ethif/to-a1"])?;
+    double.wait_both()?;
+
+    said(&double.r, &["peer", "disconnect", &double.a.peer_id().to_string()])?;
+    let stats = double.r.wait_stats("the links to go", DEADLINE, |s| s.links.is_empty())?;
+    ensure!(stats.limits["sessions"].used <= 1, "{stats:?}");
     Ok(())
 }
