@@ -18,6 +18,19 @@ const COURTESY_NS: u64 = SECOND;
 /// How often a link is asked for before another endpoint is tried with its number.
 const PATIENCE: u32 = 3;
 
+/// A message about a link, as it came.
+#[derive(Clone, Copy)]
+struct Said {
+    id: PeerId,
+    /// The session it came over, by this node's receiver index.
+    index: u32,
+    link: u8,
+    /// The peer's receiver index of the link.
+    remote: u32,
+    nonce: u64,
+    from: Endpoint,
+}
+
 impl Node {
     /// Sends a message about a link to an endpoint.
     pub(super) fn send_link(&mut self, now: Now, index: u32, to: Endpoint, op: u8, link: u8, nonce: u64) {
@@ -50,11 +63,12 @@ impl Node {
             return Err(DropReason::NotAllowed);
         }
         let id = session.peer;
+        let said = Said { id, index, link, remote, nonce, from };
         match message.op {
-            link_op::OPEN if link > 0 => self.opened(now, id, index, link, remote, nonce, from),
-            link_op::ACCEPT if link > 0 => self.accepted(now, id, index, link, remote, nonce, from),
-            link_op::PROBE => self.probed(now, id, index, link, nonce, from),
-            link_op::ANSWER => self.answered(now, index, link, nonce, from),
+            link_op::OPEN if link > 0 => self.opened(now, said),
+            link_op::ACCEPT if link > 0 => self.accepted(now, said),
+            link_op::PROBE => self.probed(now, said),
+            link_op::ANSWER => self.answered(now, said),
             link_op::DOWN => self.down(now, id, index, link),
             link_op::CLOSE if link > 0 => self.closed(now, id, index, link),
             _ => return Err(DropReason::NotAllowed),
@@ -66,8 +80,8 @@ impl Node {
     }
 
     /// The peer wants a link over the way its message came.
-    #[allow(clippy::too_many_arguments)]
-    fn opened(&mut self, now: Now, id: PeerId, index: u32, n: u8, remote: u32, nonce: u64, from: Endpoint) {
+    fn opened(&mut self, now: Now, said: Said) {
+        let Said { id, index, link: n, remote, nonce, from } = said;
         let known = self.session(index).and_then(|s| Some((s.links.get(n)?.stage, s.links.get(n)?.remote)));
         match known {
             // The answer was lost.
@@ -81,21 +95,8 @@ impl Node {
             }
             Some((Stage::Opening { .. }, _)) | None => {}
         }
-        // The peer never had the answer when it uses the number for another way now, or another number for this way.
-        let stale = self.session(index).and_then(|s| {
-            let m = s.link_at(&from)?;
-            s.links.get(m).filter(|l| l.stage == Stage::Accepted).map(|_| m)
-        });
-        if let Some(m) = stale {
-            self.drop_link(index, m, None);
-        }
-        // Both ends may open at once, by one number or over one way: the link of the session's initiator counts.
-        let initiator = self.session(index).is_some_and(|s| s.initiator);
-        for m in self.opening_like(index, n, &from) {
-            if initiator {
-                return;
-            }
-            self.drop_link(index, m, None);
+        if !self.yields(index, n, &from) {
+            return;
         }
         let Some(ours) = self.room_for_link(now, id, index, n, &from) else {
             return self.send_link(now, index, from, link_op::CLOSE, n, nonce);
@@ -104,6 +105,25 @@ impl Node {
         session.links.set(n, Some(Link::new(now.mono_ns, Stage::Accepted, from, ours, remote)));
         self.publish_receive(now.mono_ns, index, n);
         self.send_link(now, index, from, link_op::ACCEPT, n, nonce);
+    }
+
+    /// Gives up what stands in the way of a link that the peer opens. Whether nothing is left in its way.
+    fn yields(&mut self, index: u32, n: u8, from: &Endpoint) -> bool {
+        // The peer never had the answer when it uses the number for another way now, or another number for this way.
+        let stale = self.session(index).and_then(|s| {
+            let m = s.link_at(from)?;
+            s.links.get(m).filter(|l| l.stage == Stage::Accepted).map(|_| m)
+        });
+        if let Some(m) = stale {
+            self.drop_link(index, m, None);
+        }
+        // Both ends may open at once, by one number or over one way: the link of the session's initiator counts.
+        let ours = self.opening_like(index, n, from);
+        if !ours.is_empty() && self.session(index).is_some_and(|s| s.initiator) {
+            return false;
+        }
+        ours.into_iter().for_each(|m| self.drop_link(index, m, None));
+        true
     }
 
     /// Links this node is opening by the same number or over the same way.
@@ -128,8 +148,8 @@ impl Node {
     }
 
     /// The peer agreed to a link: both directions work.
-    #[allow(clippy::too_many_arguments)]
-    fn accepted(&mut self, now: Now, id: PeerId, index: u32, n: u8, remote: u32, nonce: u64, from: Endpoint) {
+    fn accepted(&mut self, now: Now, said: Said) {
+        let Said { id, index, link: n, remote, nonce, from } = said;
         let Some(session) = self.session(index) else { return };
         let twice = session.link_at(&from).is_some();
         let Some(link) = session.links.get_mut(n) else { return };
@@ -153,7 +173,8 @@ impl Node {
     }
 
     /// The peer asks whether a link is alive.
-    fn probed(&mut self, now: Now, id: PeerId, index: u32, n: u8, nonce: u64, from: Endpoint) {
+    fn probed(&mut self, now: Now, said: Said) {
+        let Said { id, index, link: n, nonce, from, .. } = said;
         let Some(session) = self.session(index) else { return };
         if n > 0 && session.links.get(n).is_none_or(|l| !l.open()) {
             return self.send_link(now, index, from, link_op::CLOSE, n, nonce);
@@ -171,7 +192,8 @@ impl Node {
         }
     }
 
-    fn answered(&mut self, now: Now, index: u32, n: u8, nonce: u64, from: Endpoint) {
+    fn answered(&mut self, now: Now, said: Said) {
+        let Said { index, link: n, nonce, from, .. } = said;
         self.move_link(now, index, n, from);
         if let Some(health) = self.session(index).and_then(|s| s.links.health_mut(n)) {
             health.answered(now.mono_ns, nonce);

@@ -222,6 +222,36 @@ fn no_packet_is_lost_when_the_keys_of_two_links_are_renewed() {
 }
 
 #[test]
+fn keys_are_renewed_over_the_link_that_is_left() {
+    let mut w = double();
+    w.run(11 * SECOND);
+    w.cut.extend([(0, false), (1, false)]);
+    let slot = w.links(0)[0].slot.expect("a slot");
+    for _ in 0..12 {
+        let now = w.now();
+        w.nodes[0].traffic(now, slot, true, false);
+        w.run(250 * MS);
+    }
+    assert_eq!(w.links(0)[0].state, LinkState::Dead);
+    let before = w.nodes[0].handshakes();
+    for n in 0..14 {
+        w.send(0, 1, n).expect("sealed");
+        w.send(1, 0, n).expect("sealed");
+        w.run(10 * SECOND);
+    }
+    assert!(w.nodes[0].handshakes() > before, "new keys");
+    assert_eq!(w.links(0)[0].endpoint, ether(1), "what is left is the new link 0");
+    assert_eq!(w.sending[0][&slot].endpoint, ether(1));
+    w.cut.clear();
+    w.run(70 * SECOND);
+    for n in [0, 1] {
+        let up = w.stands(n).iter().filter(|l| l.1 == LinkState::Up).count();
+        assert_eq!((up, w.stands(n)[0].0), (2, ether(1 - n)), "{:?}", w.stands(n));
+    }
+    assert_eq!((w.arrived.len(), w.drops.len()), (28, 0));
+}
+
+#[test]
 fn a_silent_link_is_found_out_in_two_seconds_and_comes_back() {
     let mut w = double();
     w.run(11 * SECOND);
