@@ -13,7 +13,7 @@ pub use command::{Command, Failure, FailureKind, Reply, Request, Requests};
 pub use server::{ApiError, Server, serve};
 pub use types::{
     Drops, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener, ListenerState, Peer, PeerLink, PeerState,
-    RouteInfo, RouteSource, Stats, TransitStats,
+    PeerTransit, RouteInfo, RouteSource, Stats, TransitStats,
 };
 
 #[cfg(test)]

@@ -4,14 +4,13 @@ use std::ops::Range;
 
 use rovy_common::maps::HopKeys;
 use rovy_common::replay::{self, Window};
-use rovy_common::wire::{Data, FLAG_VERSION_MASK, Header, MessageType, codec};
+use rovy_common::wire::{AEAD_TAG, Data, FLAG_VERSION_MASK, Header, MessageType, codec};
 use rovy_common::{DropReason, wire};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::action::Path;
 use super::aead::{AeadKey, Suite};
-use super::buffer::TAILROOM;
 use super::handshake::TransportKeys;
 use super::kdf;
 use super::link::{LINKS, Links, MOVE_NS};
@@ -46,6 +45,8 @@ pub(super) struct Session {
     /// How the peer is reached: the endpoint of link 0, or a route.
     pub(super) path: Path,
     pub(super) suite: Suite,
+    /// Transit over its links goes inside its data messages.
+    pub(super) sealed: bool,
     /// Tells the session's keys from those of all others of this node.
     pub(super) serial: u64,
     /// Hop keys of each link: this node's direction, the peer's direction.
@@ -75,11 +76,12 @@ pub(super) struct Terms {
     pub(super) initiator: bool,
     pub(super) path: Path,
     pub(super) suite: Suite,
+    pub(super) sealed: bool,
 }
 
 impl Session {
     pub(super) fn new(now_ns: u64, terms: Terms, keys: &TransportKeys) -> Option<Self> {
-        let Terms { peer, remote, initiator, path, suite } = terms;
+        let Terms { peer, remote, initiator, path, suite, sealed } = terms;
         Some(Self {
             peer,
             remote,
@@ -87,6 +89,7 @@ impl Session {
             created_ns: now_ns,
             path,
             suite,
+            sealed,
             serial: 0,
             hops: std::array::from_fn(|n| {
                 (kdf::hop_keys(&keys.send, n as u32), kdf::hop_keys(&keys.receive, n as u32))
@@ -191,7 +194,7 @@ impl Session {
             return Err(DropReason::Limit);
         }
         let start = body.start.checked_sub(FRONT).ok_or(DropReason::TooBig)?;
-        let end = body.end + TAILROOM;
+        let end = body.end + AEAD_TAG;
         let length = u16::try_from(end - start).map_err(|_| DropReason::TooBig)?;
         let message = buf.get_mut(start..end).ok_or(DropReason::TooBig)?;
         let head = Data {
@@ -201,7 +204,7 @@ impl Session {
         };
         let (front, rest) = message.split_at_mut(size_of::<Data>());
         front.copy_from_slice(head.as_bytes());
-        let (text, tag) = rest.split_at_mut(rest.len() - TAILROOM);
+        let (text, tag) = rest.split_at_mut(rest.len() - AEAD_TAG);
         text[..4].copy_from_slice(&kind.to_le_bytes());
         tag.copy_from_slice(&self.send.seal(self.counter, front, text)?);
         self.counter += 1;
@@ -213,7 +216,10 @@ impl Session {
         if carries(kind) {
             self.used = true;
             self.waits_since.get_or_insert(now_ns);
-            self.links.sent(now_ns);
+            // Transit goes where its slot leads; its echo is told by the traffic of the slots.
+            if kind == codec::IPV6 {
+                self.links.sent(now_ns);
+            }
         }
         Ok(start..end)
     }

@@ -36,6 +36,8 @@ fn a_peer() -> Peer {
         tx_bytes: 4,
         last_seen_s: Some(61),
         configured: false,
+        transit: PeerTransit::Kernel,
+        sealed: false,
     }
 }
 
@@ -87,6 +89,21 @@ fn what_matters_is_shown() {
     assert!(text.contains(" 04    /ethif/eth0 02:00:00:00:00:01  in use\n") && text.contains("  dead\n"), "{text}");
     assert!(checked(info(&an_info())).contains("1 connected of 2"));
     checked(peer(&a_peer()));
+}
+
+#[test]
+fn the_kind_of_transit_is_shown() {
+    for (transit, sealed, word) in [
+        (PeerTransit::Kernel, false, " kernel "),
+        (PeerTransit::Sealed, true, " sealed "),
+        (PeerTransit::Deny, false, " deny "),
+        (PeerTransit::Deny, true, " deny, sealed "),
+    ] {
+        let text = checked(peers(&[Peer { transit, sealed, ..a_peer() }]));
+        assert!(text.contains(word), "{text}");
+    }
+    let json = serde_json::to_value(Peer { transit: PeerTransit::Sealed, sealed: true, ..a_peer() }).unwrap();
+    assert_eq!((json["transit"].as_str(), json["sealed"].as_bool()), (Some("sealed"), Some(true)));
 }
 
 #[test]

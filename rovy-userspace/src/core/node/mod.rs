@@ -8,10 +8,12 @@ mod links;
 mod lives;
 mod memory;
 mod publish;
+mod sealed;
 mod timers;
 mod views;
 
 pub use limits::Use;
+pub use sealed::Sealed;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::Ipv6Addr;
@@ -61,6 +63,8 @@ pub enum Inbound {
     Done,
     /// An IPv6 packet for the TUN, at this range of the message's buffer.
     Packet(Range<usize>),
+    /// Transit that came sealed: it is to be switched.
+    Sealed(Sealed),
 }
 
 /// What stands at a receiver index.
@@ -82,6 +86,7 @@ enum Entry {
 struct Policy {
     psk: Option<Psk>,
     transit: Option<bool>,
+    sealed: bool,
     /// Time between keepalives of a session that sends nothing else, in ns.
     keepalive_ns: Option<u64>,
 }

@@ -28,13 +28,22 @@ impl Node {
             (_, None) => return,
         };
         let Some((_, keys)) = session.hop_keys(link) else { return };
-        let (peer, expires_ns) = (session.peer, session.expires_ns());
+        let (peer, sealed, expires_ns) = (session.peer, session.sealed, session.expires_ns());
         // A stranger gets a slot when its first session is confirmed: before that its address may be forged.
         let confirmed = session.confirmed || self.slots.of(peer, 0).is_some() || !self.stranger(peer);
         let slot = Some(peer).filter(|_| confirmed).and_then(|p| self.slot_for(now_ns, p, link));
         let Some(slot) = slot else { return };
         let transit = self.policies.get(&peer).and_then(|p| p.transit).unwrap_or(allowed);
-        self.actions.push_back(Action::Receive(LinkRx { index, slot, transit, peer, keys, expires_ns, endpoint }));
+        self.actions.push_back(Action::Receive(LinkRx {
+            index,
+            slot,
+            transit,
+            sealed,
+            peer,
+            keys,
+            expires_ns,
+            endpoint,
+        }));
     }
 
     /// Tells the tables what the slots of a neighbour send by, where that has changed.
@@ -83,8 +92,8 @@ impl Node {
         };
         let told = Told { slot, ..side(session, by)? };
         let (keys, _) = session.hop_keys(by)?;
-        let (expires_ns, peer) = (session.expires_ns(), id);
+        let (expires_ns, sealed, peer) = (session.expires_ns(), session.sealed, id);
         let Told { key, remote: index, endpoint, .. } = told;
-        Some((LinkTx { slot, link, index, peer, keys, key, expires_ns, endpoint }, told))
+        Some((LinkTx { slot, link, sealed, index, peer, keys, key, expires_ns, endpoint }, told))
     }
 }

@@ -51,6 +51,8 @@ impl Node {
                 links,
                 path,
                 persistent: peer.persistent,
+                transit: self.policies.get(id).and_then(|p| p.transit).unwrap_or(self.config.transit),
+                sealed: session.map_or_else(|| self.wants_sealed(*id), |s| s.sealed),
                 received_ns: peer.received_ns,
                 rtt_ns: peer.rtt_ns,
                 packets: peer.packets,

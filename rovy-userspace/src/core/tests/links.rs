@@ -1,6 +1,7 @@
 //! Several links to one neighbour.
 
 use super::*;
+use rovy_common::wire::codec;
 
 const MS: u64 = SECOND / 1000;
 
@@ -457,7 +458,7 @@ fn messages_about_links_that_make_no_sense_are_refused() {
     ] {
         let now = w.now();
         let b = w.id(1);
-        w.nodes[0].link_for_test(now, b, &bytes);
+        w.nodes[0].send_as(now, b, codec::LINK, &bytes);
         w.settle();
     }
     let (length, op) = (DropReason::BadLength, DropReason::NotAllowed);
@@ -466,7 +467,7 @@ fn messages_about_links_that_make_no_sense_are_refused() {
     for bytes in [body(4, 1, 7), body(2, 2, 7), body(5, 3, 7)] {
         let now = w.now();
         let b = w.id(1);
-        w.nodes[0].link_for_test(now, b, &bytes);
+        w.nodes[0].send_as(now, b, codec::LINK, &bytes);
         w.settle();
     }
     assert_eq!(w.stands(1), before);
