@@ -293,7 +293,7 @@ impl Linker {
                 }
                 double::find_lost(e);
                 if moved {
-                    e.listeners.close_moved(&e.links.interfaces);
+                    e.listeners.follow_macs(&e.links.interfaces);
                     e.announce();
                     return;
                 }
