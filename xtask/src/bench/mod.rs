@@ -1,5 +1,6 @@
 //! Benchmarks.
 
+mod flood;
 mod forward;
 mod handshake;
 mod kernel;
@@ -21,6 +22,8 @@ enum What {
     Switch(Switch),
     /// Handshakes a second on one core, as initiator and as responder
     Handshake(Handshake),
+    /// What a node under a flood of hellos still does
+    Flood(flood::Args),
 }
 
 /// The arguments of `cargo xtask bench switch`.
@@ -60,6 +63,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     match args.what {
         What::Switch(args) => switch(&args),
         What::Handshake(args) => handshake(&args),
+        What::Flood(args) => flood::run(&args),
     }
 }
 
