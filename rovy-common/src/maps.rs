@@ -9,7 +9,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// Version of these layouts, part of the pin path. Raise it with any change in this file or in
 /// [`crate::count`]: a map of another layout would be adopted silently.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// The two keys of one direction of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Default, IntoBytes, Immutable)]
@@ -196,7 +196,7 @@ impl Rate {
 pub struct Limits {
     /// From one source prefix, those that prove their address and those that do not each.
     pub source: Rate,
-    /// From everybody together that does not prove its address; the others are asked to.
+    /// From everybody together that does not prove its address; the others are asked to. And of each other [`crate::hello::Load`].
     pub load: Rate,
 }
 

@@ -123,13 +123,17 @@ impl Engine {
     fn take(&mut self, from: Endpoint, message: &mut [u8], exact: bool) -> Result<(), DropReason> {
         let (kind, length) = wire::check_bytes(message, exact)?;
         let message = message.get_mut(..length).ok_or(DropReason::BadLength)?;
+        let index = wire::receiver_index(kind, message);
+        if kind != MessageType::Transit && index.is_some_and(|index| !self.node.expects(index)) {
+            return Err(DropReason::UnknownIndex);
+        }
         if matches!(kind, MessageType::Hello | MessageType::Response) {
             self.admit(&from, message)?;
         }
         if kind != MessageType::Transit {
             return self.hand_over(&Origin::Direct(from), message);
         }
-        let index = message.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
+        let index = index.unwrap_or(0);
         let known = self.tables.endpoint(index).copied();
         let switched = self.tables.switch(clock::mono_ns(), message)?;
         if known.is_some_and(|k| k != from) {

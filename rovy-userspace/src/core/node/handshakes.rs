@@ -196,7 +196,7 @@ impl Node {
         }
         let unconfirmed = peer.next.replace(index);
         if let Some(unconfirmed) = unconfirmed {
-            self.end_session(unconfirmed);
+            self.release(unconfirmed);
         }
         self.yield_to(now, id);
         self.install(now, index, session);
@@ -286,7 +286,7 @@ impl Node {
         let before = peer.current.replace(index);
         let oldest = std::mem::replace(&mut peer.previous, before);
         if let Some(oldest) = oldest {
-            self.end_session(oldest);
+            self.release(oldest);
         }
         self.stamps.note(id, newest);
         let published = self.slots.of(id).is_some();

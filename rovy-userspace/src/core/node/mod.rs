@@ -202,7 +202,7 @@ impl Node {
         }
         let had = peer.current.is_some();
         for index in peer.sessions() {
-            self.end_session(index);
+            self.release(index);
         }
         if had {
             self.actions.push_back(Action::Disconnected(id));

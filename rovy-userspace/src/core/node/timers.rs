@@ -66,7 +66,7 @@ impl Node {
     fn drop_reserved(&mut self, now_ns: u64) {
         let gone: Vec<u32> = self.reserved().filter(|(_, until)| *until <= now_ns).map(|(i, _)| i).collect();
         for index in gone {
-            self.end_session(index);
+            self.release(index);
         }
         let next = self.reserved().map(|(_, until)| until).min();
         self.wake(next.unwrap_or(u64::MAX));
@@ -93,7 +93,7 @@ impl Node {
                 continue;
             }
             let direct = matches!(session.path, Path::Direct(_));
-            self.end_session(index);
+            self.release(index);
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             peer.next = peer.next.filter(|i| *i != index);
             peer.previous = peer.previous.filter(|i| *i != index);

@@ -1,11 +1,12 @@
 //! Nodes in memory with virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rovy_common::DropReason;
 use rovy_common::label::Width;
+use rovy_common::wire::{MessageType, receiver_index};
 
 use super::*;
 use crate::identity::{PeerId, SecretKey};
@@ -38,6 +39,8 @@ struct World {
     arrived: Vec<(usize, Vec<u8>)>,
     drops: Vec<DropReason>,
     now_ns: u64,
+    /// The receiver indices that each node told the kernel.
+    expected: Vec<BTreeSet<u32>>,
 }
 
 fn secret(n: u8) -> SecretKey {
@@ -73,12 +76,19 @@ impl World {
         let nodes: Vec<_> = (0..n).map(|i| Node::new(config(i * 16 + 1), [i; 32])).collect();
         Self {
             slots: vec![BTreeMap::new(); nodes.len()],
+            expected: vec![BTreeSet::new(); nodes.len()],
             nodes,
             flights: Vec::new(),
             arrived: Vec::new(),
             drops: Vec::new(),
             now_ns: SECOND,
         }
+    }
+
+    /// Another agent of the same node: what the former one told the kernel of its indices is forgotten.
+    fn restart(&mut self, n: usize, node: Node) {
+        self.nodes[n] = node;
+        self.expected[n].clear();
     }
 
     fn now(&self) -> Now {
@@ -122,6 +132,10 @@ impl World {
         while let Some(action) = self.nodes[n].poll() {
             match action {
                 Action::Send(path, bytes) => {
+                    if matches!(bytes[0], 1 | 2) {
+                        let index = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes"));
+                        assert!(self.expected[n].contains(&index), "an answer to this would be dropped by the kernel");
+                    }
                     if let Some((to, origin)) = self.walk(n, &path) {
                         self.flights.push(Flight { to, origin, bytes });
                     }
@@ -135,13 +149,22 @@ impl World {
                 Action::Silence(slot) => {
                     self.slots[n].remove(&slot);
                 }
-                Action::Forget(_) | Action::Connected(_) | Action::Disconnected(_) => {}
+                Action::Expect(index) => assert!(self.expected[n].insert(index), "expected twice"),
+                Action::Forget(index) => {
+                    self.expected[n].remove(&index);
+                }
+                Action::Connected(_) | Action::Disconnected(_) => {}
             }
         }
     }
 
     fn deliver(&mut self, mut flight: Flight) {
         let now = self.now();
+        let kind = MessageType::from_byte(flight.bytes[0]).expect("a message");
+        if let Some(index) = receiver_index(kind, &flight.bytes) {
+            let expected = self.expected[flight.to].contains(&index);
+            assert_eq!(self.nodes[flight.to].expects(index), expected, "kernel and core know the same indices");
+        }
         match self.nodes[flight.to].message(now, &flight.origin, &mut flight.bytes) {
             Ok(Inbound::Packet(range)) => self.arrived.push((flight.to, flight.bytes[range].to_vec())),
             Ok(Inbound::Done) => {}

@@ -7,7 +7,7 @@ use aya::programs::Xdp as Program;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use rovy_common::count::COUNTERS;
-use rovy_common::hello::Prefix;
+use rovy_common::hello::{LOADS, Prefix};
 use rovy_common::maps::{Buckets, Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink};
 
 use super::{Params, XdpError, bpffs};
@@ -32,13 +32,14 @@ struct Shape {
     entries: u32,
 }
 
-fn shapes(params: &Params) -> [Shape; 13] {
+fn shapes(params: &Params) -> [Shape; 14] {
     let slots = params.width.slots();
     let array = |name, value, entries| Shape { name, kind: MapType::Array, key: 4, value, entries };
     let per_cpu = |name, value, entries| Shape { name, kind: MapType::PerCpuArray, key: 4, value, entries };
     [
         array("CONFIG", size_of::<Config>(), 1),
         array("RX", size_of::<RxLink>(), params.sessions),
+        array("GIVEN", 4, params.sessions),
         array("REPLAY", size_of::<ReplayWords>(), params.sessions),
         array("SLOTS", 4, slots),
         array("TX", size_of::<TxLink>(), 2 * slots),
@@ -48,7 +49,7 @@ fn shapes(params: &Params) -> [Shape; 13] {
         Shape { name: "PORTS", kind: MapType::DevMap, key: 4, value: 8, entries: PORTS },
         Shape { name: "LOCALS", kind: MapType::Hash, key: size_of::<LocalKey>(), value: 8, entries: LOCALS },
         array("SECRETS", size_of::<Secrets>(), 1),
-        array("LOAD", 8, 1),
+        array("LOAD", 8, LOADS),
         Shape {
             name: "BUCKETS",
             kind: MapType::LruHash,

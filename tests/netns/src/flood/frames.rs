@@ -3,10 +3,12 @@
 use crate::Link;
 use anyhow::{Context as _, Result};
 use rovy_common::encap::{self, Macs};
+use rovy_common::hello::{self, Sealed};
 use rovy_common::label::Width;
 use rovy_common::maps::kind;
-use rovy_common::wire::{ETHERTYPE, Hello, MessageType, PORT};
-use rovy_userspace::core::{Action, Node, NodeConfig, Now, Psk};
+use rovy_common::siphash::Key;
+use rovy_common::wire::{ETHERTYPE, MessageType, PORT, VERSION};
+use rovy_userspace::core::{Action, Node, NodeConfig, Now, Psk, mac1_key};
 use rovy_userspace::identity::{PeerId, SecretKey};
 use rovy_userspace::transport::Endpoint;
 use std::fmt;
@@ -31,11 +33,13 @@ pub enum Kind {
     Spoofed,
     /// One hello over and over, every second one from where it came from first.
     Replayed,
+    /// No hellos: data, responses and cookie replies that no session knows, and beacons.
+    Strays,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Random, Self::WrongMac1, Self::Spoofed, Self::Replayed];
+    pub const ALL: [Self; 5] = [Self::Random, Self::WrongMac1, Self::Spoofed, Self::Replayed, Self::Strays];
 }
 
 impl fmt::Display for Kind {
@@ -45,6 +49,7 @@ impl fmt::Display for Kind {
             Self::WrongMac1 => "wrong_mac1",
             Self::Spoofed => "spoofed",
             Self::Replayed => "replayed",
+            Self::Strays => "strays",
         })
     }
 }
@@ -90,28 +95,43 @@ pub(super) type Frame = [u64; BYTES / 8];
 pub(super) fn make(kind: Kind, link: Link, victim: &Victim, sources: u32) -> Result<Vec<Frame>> {
     let mut noise = Noise(kind as u64 + 1);
     let hellos = match kind {
-        Kind::Random => Vec::new(),
-        Kind::WrongMac1 => vec![hello(&mut noise, None)?],
-        Kind::Spoofed => (0..KEYS).map(|_| hello(&mut noise, Some(victim.id))).collect::<Result<_>>()?,
-        Kind::Replayed => vec![hello(&mut noise, Some(victim.id))?],
+        Kind::Random | Kind::Strays => Vec::new(),
+        Kind::WrongMac1 => vec![made(&mut noise, None)?],
+        Kind::Spoofed => (0..KEYS).map(|_| made(&mut noise, Some(victim.id))).collect::<Result<_>>()?,
+        Kind::Replayed => vec![made(&mut noise, Some(victim.id))?],
     };
+    let mac1 = mac1_key(victim.id.public_key());
     let frame = |n: u32| {
         let from = if kind == Kind::Replayed && n.is_multiple_of(2) { 0 } else { n };
         let message = match hellos.get(n as usize % hellos.len().max(1)) {
             Some(hello) => hello.clone(),
-            None => random(&mut noise),
+            None if kind == Kind::Strays => stray(&mut noise, n, &mac1),
+            None => random(&mut noise, MessageType::Hello),
         };
         words(&wrap(link, victim, from, &message))
     };
     Ok((0..sources.min(SOURCES)).map(frame).collect())
 }
 
-/// Noise that has the shape of a hello.
-fn random(noise: &mut Noise) -> Vec<u8> {
-    let mut m = vec![0; size_of::<Hello>()];
+/// Noise that has the shape of a message.
+fn random(noise: &mut Noise, kind: MessageType) -> Vec<u8> {
+    let mut m = vec![0; kind.min_len()];
     noise.fill(&mut m[4..]);
     let length = (m.len() as u16).to_le_bytes();
-    m[..4].copy_from_slice(&[MessageType::Hello as u8, rovy_common::wire::VERSION, length[0], length[1]]);
+    m[..4].copy_from_slice(&[kind as u8, VERSION, length[0], length[1]]);
+    m
+}
+
+/// What only a session of the victim's could make sense of. Responses carry its mac1.
+fn stray(noise: &mut Noise, n: u32, mac1: &Key) -> Vec<u8> {
+    const KINDS: [MessageType; 4] =
+        [MessageType::Data, MessageType::Response, MessageType::CookieReply, MessageType::Beacon];
+    let mut m = random(noise, KINDS[n as usize % KINDS.len()]);
+    if let (Some(at), Some(sealed)) = (MessageType::from_byte(m[0]).and_then(Sealed::macs_at), Sealed::read(&m)) {
+        let [a, b] = hello::mac(mac1, &sealed.covered);
+        m[at..at + 8].copy_from_slice(&a.to_le_bytes());
+        m[at + 8..at + 16].copy_from_slice(&b.to_le_bytes());
+    }
     m
 }
 
@@ -120,7 +140,7 @@ fn key(noise: &mut Noise) -> SecretKey {
 }
 
 /// The hello of a key made for this, to a node or to one made for this as well.
-fn hello(noise: &mut Noise, to: Option<PeerId>) -> Result<Vec<u8>> {
+fn made(noise: &mut Noise, to: Option<PeerId>) -> Result<Vec<u8>> {
     let to = to.unwrap_or_else(|| key(noise).peer_id());
     let config = NodeConfig {
         secret: key(noise),
@@ -199,8 +219,6 @@ fn words(frame: &[u8]) -> Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rovy_common::hello::Sealed;
-    use rovy_userspace::core::mac1_key;
     use std::collections::BTreeSet;
 
     #[test]
@@ -221,9 +239,9 @@ mod tests {
                 let different: BTreeSet<_> = frames.iter().map(|f| bytes(f)[sources.clone()].to_vec()).collect();
                 let expected = if kind == Kind::Replayed { (1 << 11) + 1 } else { 1 << 12 };
                 assert_eq!(different.len(), expected, "{kind} over {link}");
-                for f in frames.iter().step_by(997) {
-                    let sealed = Sealed::read(&bytes(f)[at..]).expect("a hello");
-                    let right = matches!(kind, Kind::Spoofed | Kind::Replayed);
+                for f in frames.iter().skip(1).step_by(512) {
+                    let sealed = Sealed::read(&bytes(f)[at..]).expect("a hello, or a response");
+                    let right = matches!(kind, Kind::Spoofed | Kind::Replayed | Kind::Strays);
                     assert_eq!(sealed.is_for(&mac1), right, "{kind} over {link}");
                 }
             }

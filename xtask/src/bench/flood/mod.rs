@@ -76,6 +76,8 @@ enum KindArg {
     Spoofed,
     /// One recorded hello over and over
     Replayed,
+    /// Messages that no session knows, instead of hellos
+    Strays,
 }
 
 impl From<KindArg> for Kind {
@@ -85,6 +87,7 @@ impl From<KindArg> for Kind {
             KindArg::WrongMac1 => Self::WrongMac1,
             KindArg::Spoofed => Self::Spoofed,
             KindArg::Replayed => Self::Replayed,
+            KindArg::Strays => Self::Strays,
         }
     }
 }
