@@ -104,6 +104,7 @@ fn switch(args: &Switch) -> Result<()> {
     println!("  packet restored only    {:>5}", ns.restore);
     println!("  label switch alone      {:>5}", ns.label);
     println!("  full hop                {:>5}   (+{} over empty)", ns.hop, ns.hop.saturating_sub(ns.empty));
+    println!("  hello refused           {:>5}   (+{} over empty)", ns.refusal, ns.refusal.saturating_sub(ns.empty));
     println!();
     println!("packets a second over veth, median of {} rounds", args.rounds);
     println!("  bytes   full hop  with checksum  bare redirect  kernel IPv6   hop/redirect  hop/kernel");
