@@ -92,11 +92,15 @@ impl Bench {
         let pid = self.siege.pid()?;
         let before = process::resident(pid)?;
         let (mut with, mut without) = (Side::default(), Side::default());
-        while without.time < time {
-            flood.send(&self.siege.ns_x, OPEN, rate)?;
-            self.slice(Some(flood), &mut with)?;
-            flood.send(&self.siege.ns_x, DROP, rate)?;
-            self.slice(Some(flood), &mut without)?;
+        let mut first = OPEN;
+        while with.time < time || without.time < time {
+            // In turns who comes first: what the stream still has from the slice before falls on both.
+            let second = if first == OPEN { DROP } else { OPEN };
+            for device in [first, second] {
+                flood.send(&self.siege.ns_x, device, rate)?;
+                self.slice(Some(flood), if device == OPEN { &mut with } else { &mut without })?;
+            }
+            first = second;
         }
         flood.send(&self.siege.ns_x, OPEN, rate)?;
         let connected = self.siege.newcomer(self.mode)?;
