@@ -25,6 +25,12 @@ impl Node {
         in_use(entry)
     }
 
+    /// All that [`Node::expects`], for a kernel that comes late.
+    pub fn expected(&self) -> impl Iterator<Item = u32> {
+        let entries = self.entries.iter().enumerate();
+        entries.filter(|(_, entry)| in_use(entry.as_ref())).map(|(position, _)| self.indices.at(position))
+    }
+
     /// Changes what stands at an index in use, and tells when messages to it begin and cease to be expected.
     pub(super) fn set_entry(&mut self, index: u32, entry: Option<Entry>) {
         let Some(position) = self.indices.position(index) else { return };
