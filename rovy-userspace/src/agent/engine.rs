@@ -19,7 +19,7 @@ use super::listeners::Listeners;
 use super::memory::Memory;
 use super::tun::Host;
 use crate::core::{Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
-use crate::dataplane::{self, Admission, Gate, Tables};
+use crate::dataplane::{self, Admission, Dataplane as _, Gate, Tables};
 use crate::fc00::packet;
 use crate::transport::{Batch, Endpoint, Received, drop_reason};
 
@@ -108,6 +108,20 @@ impl Engine {
         self.touch();
     }
 
+    /// Takes from the kernel what is no longer used.
+    pub(super) fn tidy(&mut self) {
+        let Some(xdp) = self.kernel.xdp() else { return };
+        xdp.flush_log();
+        match xdp.tidy(clock::mono_ns()) {
+            Ok(ended) => {
+                for slot in ended {
+                    let Ok(()) = self.tables.clear_transmit(slot);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "keys that are no longer used stay in the kernel"),
+        }
+    }
+
     /// Whether readers should pause.
     pub(super) fn busy(&self) -> bool {
         self.actions.len() >= BACKLOG
@@ -131,16 +145,19 @@ impl Engine {
         let from = received.from;
         let (kind, length) = wire::check_bytes(message, exact)?;
         let message = message.get_mut(..length).ok_or(DropReason::BadLength)?;
+        if kind == MessageType::Transit {
+            return self.take_transit(from, message);
+        }
+        if wire::receiver_index(kind, message).is_some_and(|index| !self.node.expects(index)) {
+            return Err(DropReason::UnknownIndex);
+        }
         if matches!(kind, MessageType::Hello | MessageType::Response) {
             self.admit(&from, message)?;
         }
         if kind == MessageType::Beacon {
             return self.hear(received, message);
         }
-        if kind != MessageType::Transit {
-            return self.hand_over(&Origin::Direct(from), message);
-        }
-        self.take_transit(from, message)
+        self.hand_over(&Origin::Direct(from), message)
     }
 
     /// Makes and checks cookies by new secrets, here and in the kernel.
@@ -212,11 +229,11 @@ impl Engine {
     /// Sends the message at `range` of a buffer, under a transit header if its path is routed.
     pub(super) fn send(&mut self, path: &Path, buf: &mut [u8], range: Range<usize>) -> Result<(), DropReason> {
         match path {
-            Path::Direct(to) => self.transmit(to, buf.get(range).ok_or(DropReason::BadLength)?),
+            Path::Direct(to) => self.transmit_or_mourn(to, buf.get(range).ok_or(DropReason::BadLength)?),
             Path::Routed { slot, hops } => {
                 let (node, tables) = (&mut self.node, &mut self.tables);
                 let (range, to) = dataplane::originate(node, tables, clock::now(), (*slot, hops), buf, range)?;
-                self.transmit(&to, buf.get(range).ok_or(DropReason::BadLength)?)
+                self.transmit_or_mourn(&to, buf.get(range).ok_or(DropReason::BadLength)?)
             }
         }
     }
@@ -237,7 +254,17 @@ impl Engine {
         self.scratch = buf;
     }
 
-    pub(super) fn transmit(&self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
+    /// Sends a message. When the endpoint cannot be reached from here, a link that ends there is dead at once.
+    pub(super) fn transmit_or_mourn(&mut self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
+        let sent = self.transmit(to, message);
+        if sent == Err(DropReason::EgressDown) {
+            self.node.lost(clock::now(), |at| at == to);
+            self.collect();
+        }
+        sent
+    }
+
+    fn transmit(&self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
         self.listeners.send(to, message).map_err(|e| drop_reason(&e))
     }
 }

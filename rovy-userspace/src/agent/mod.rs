@@ -3,8 +3,11 @@
 mod book;
 mod clock;
 mod commands;
+mod counters;
 mod discovery;
+mod double;
 mod engine;
+mod handover;
 mod kernel;
 mod linker;
 mod listeners;
@@ -18,6 +21,7 @@ mod views;
 pub use options::Options;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -32,7 +36,7 @@ use crate::api::Server;
 use crate::config::{Config, PeerTransit, Transit, XdpMode};
 use crate::core::{Node, NodeConfig, Psk, mac1_key};
 use crate::dataplane::xdp::Params;
-use crate::dataplane::{Gate, Tables, endpoint_of};
+use crate::dataplane::{Dataplane as _, Gate, Tables, endpoint_of};
 use crate::identity::{self, PeerId, SecretKey};
 use crate::netlink::Netlink;
 use crate::transport::Endpoint;
@@ -138,52 +142,71 @@ fn pin_dir(id: &PeerId) -> PathBuf {
     PathBuf::from(format!("/sys/fs/bpf/rovy/{}/v{LAYOUT}", id.address()))
 }
 
-/// Opens dataplane and node; what a former agent left in the kernel stays in use. With them, the neighbours it had.
-fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engine, Vec<(PeerId, Endpoint)>)> {
-    let sessions = config.limits.sessions.next_power_of_two();
-    let params = Params {
-        pin_dir: pin_dir(&node.id()),
-        sessions,
+/// What the kernel's part of a node is opened with.
+fn params(config: &Config, id: &PeerId) -> Params {
+    Params {
+        pin_dir: pin_dir(id),
+        sessions: config.limits.sessions.next_power_of_two(),
         width: config.node.slot_width.into(),
         ethertype: config.listen.ethertype,
-        mac1: mac1_key(node.id().public_key()),
+        mac1: mac1_key(id.public_key()),
         limits: Limits::default(),
         log_level: if tracing::enabled!(target: "rovy_ebpf", tracing::Level::DEBUG) { 4 } else { 0 },
-    };
+    }
+}
+
+/// Opens dataplane and node; what a former agent left in the kernel stays in use. With them, the neighbours it had.
+fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engine, BTreeMap<PeerId, Vec<Endpoint>>)> {
+    let params = params(config, &node.id());
     let (mut kernel, adopted) = Kernel::open(&params, mode);
     if let Some(why) = kernel.why() {
         tracing::info!(why, "no XDP: the agent switches transit itself");
     }
-    let mut neighbours = Vec::new();
+    let mut tables = Tables::new(config.node.slot_width.into(), kernel.xdp_ref());
+    let mut neighbours: BTreeMap<PeerId, Vec<Endpoint>> = BTreeMap::new();
+    let mut endpoints = BTreeMap::new();
+    let mut counters = counters::Positions::default();
+    let now = clock::now();
     for (slot, link) in &adopted.links {
         let Ok(peer) = PeerId::new(link.public_key) else { continue };
-        node.restore_slot(*slot, peer);
+        node.restore_slot(now, *slot, peer, u8::try_from(link.link).unwrap_or_default());
+        counters.leave(*slot, link.counter);
         let device = adopted.attached.iter().find(|a| a.port == link.port).map(|a| a.ifindex);
-        neighbours.extend(endpoint_of(link, device).map(|endpoint| (peer, endpoint)));
+        // What cannot be reached any more keeps its slot for as long as one of a peer that went.
+        let Some(endpoint) = endpoint_of(link, device) else { continue };
+        let all = neighbours.entry(peer).or_default();
+        if !all.contains(&endpoint) {
+            all.push(endpoint);
+        }
+        endpoints.insert(*slot, endpoint);
+        let Ok(()) = tables.set_transmit(link, endpoint);
     }
-    let now = clock::mono_ns();
     if let Some(xdp) = kernel.xdp() {
         for rx in &adopted.receivers {
-            if rx.expires_ns <= now || !node.restore_index(rx.index, rx.expires_ns) {
+            if rx.expires_ns <= now.mono_ns || !node.restore_index(rx.index, rx.expires_ns) {
                 xdp.clear_rx(rx.index).context("cannot clear a link of a former agent")?;
+            } else if let Some(endpoint) = endpoints.get(&rx.slot) {
+                // What the kernel hands up of such a link is switched as before.
+                let Ok(()) = tables.set_receive(rx, *endpoint);
             }
         }
     }
     if !adopted.links.is_empty() {
         tracing::info!(links = adopted.links.len(), "took over the links of a former agent");
     }
-    let tables = Tables::new(config.node.slot_width.into(), kernel.xdp_ref());
     // Cookies that a former agent's kernel part made stay valid.
     let left = kernel.xdp_ref().and_then(|xdp| xdp.secrets().ok()).unwrap_or_default();
     let secrets = tasks::renewed(left).context("the system gives no randomness")?;
     let gate = Gate::new(params.mac1, params.limits, secrets);
     let mut engine = Engine::new(node, tables, gate, kernel, listeners::Listeners::default(), tun::Host::default());
     engine.set_secrets(secrets);
+    engine.links.counters = counters;
     Ok((engine, neighbours))
 }
 
 async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>) -> anyhow::Result<()> {
     let Options { secret, config, paths, xdp, ifname, fc00, remember, rekey_after, nat_keepalive, ready } = options;
+    let signals = tasks::Signals::catch().context("cannot catch signals")?;
     let netlink = Netlink::new().context("cannot talk to the kernel over netlink")?;
     let mut node = node(secret, &config, &paths.config)?;
     if let Some(age) = rekey_after {
@@ -220,23 +243,25 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     tokio::task::spawn_local(book::keep(control.clone()));
     tokio::task::spawn_local(tasks::watch(engine.clone()));
     tokio::task::spawn_local(tasks::secrets(engine.clone()));
+    tokio::task::spawn_local(double::watch(engine.clone()));
     tokio::task::spawn_local(tasks::probe(control.clone()));
     tokio::task::spawn_local(tasks::confirm(control.clone()));
     tokio::task::spawn_local(tasks::commands(control.clone(), commands));
     start(&control, fc00).await;
     // The links of the former agent serve until their keys expire; new sessions are made beside them meanwhile.
-    for (peer, endpoint) in neighbours {
-        control.reconnect(peer, endpoint);
+    for (peer, endpoints) in neighbours {
+        control.reconnect(peer, endpoints);
     }
     ready(&views::info(&control), &views::listeners(&control), &views::fc00(&control));
-    tasks::until_stopped(stopping, &control).await
+    tasks::until_stopped(signals, stopping, &control).await
 }
 
 /// Starts what the configuration asks for. What cannot start is said and does not keep the rest.
 async fn start(control: &Control, fc00: bool) {
     for address in &control.config.listen.addresses {
         if let Err(failure) = control.listen(address).await {
-            tracing::error!(%address, %failure, "this listener did not start");
+            let next = failure.next.as_deref();
+            tracing::error!(%address, %failure, next, "this listener did not start");
         }
     }
     for name in &control.config.listen.xdp.interfaces {
@@ -251,7 +276,7 @@ async fn start(control: &Control, fc00: bool) {
         && control.config.fc00.enabled
         && let Err(failure) = control.start_fc00(None).await
     {
-        tracing::warn!(%failure, "fc00 did not start; `rovy fc00 start` tries again");
+        tracing::warn!(%failure, "fc00 did not start; `sudo rovy fc00 start` tries again");
     }
     control.redial().await;
 }

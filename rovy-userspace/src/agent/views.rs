@@ -195,6 +195,8 @@ fn remembered(control: &Control, id: PeerId, seen: Seen) -> api::Peer {
         configured: control.configured.borrow().contains(&id),
         transit: api::PeerTransit::default(),
         sealed: false,
+        links: Vec::new(),
+        why: None,
     }
 }
 
@@ -213,10 +215,14 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
             core::PeerState::Connecting => api::PeerState::Connecting,
             core::PeerState::Disconnected => api::PeerState::Disconnected,
         },
+        why: p
+            .refused
+            .then(|| "its answers do not authenticate: is the pre-shared key the same at both ends?".to_owned()),
         endpoint: endpoint_text(p.path.as_ref(), |i| e.links.name(i)),
         kind,
         slot: p.slot,
         slot_text: p.slot.map(slot_text),
+        links: p.links.iter().map(|l| peer_link(&e, l)).collect(),
         direct,
         rtt_us: p.rtt_ns.map(|ns| ns / 1_000),
         rx_packets: p.packets[0],
@@ -234,6 +240,22 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
             (true, false) => api::PeerTransit::Kernel,
         },
         sealed: p.sealed,
+    }
+}
+
+fn peer_link(e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
+    api::PeerLink {
+        number: l.number,
+        slot: l.slot,
+        slot_text: l.slot.map(slot_text),
+        endpoint: endpoint_string(&l.endpoint, |i| e.links.name(i)),
+        kind: endpoint_kind(&l.endpoint).to_owned(),
+        state: match l.state {
+            core::LinkState::Opening => api::LinkState::Opening,
+            core::LinkState::Up => api::LinkState::Up,
+            core::LinkState::Dead => api::LinkState::Dead,
+        },
+        active: l.active,
     }
 }
 

@@ -150,6 +150,9 @@ pub struct Peer {
     pub address: Ipv6Addr,
     /// How far it is.
     pub state: PeerState,
+    /// Why it is not connected, as far as that shows; a sentence for people.
+    #[serde(default)]
+    pub why: Option<String>,
     /// Where it is reached now.
     pub endpoint: Option<String>,
     /// Underlay of the link: `eth`, `udp4` or `udp6`; absent for a peer behind others.
@@ -158,6 +161,9 @@ pub struct Peer {
     pub slot: Option<u16>,
     /// The slot as it is written in a route.
     pub slot_text: Option<String>,
+    /// Its links, when it is a neighbour.
+    #[serde(default)]
+    pub links: Vec<PeerLink>,
     /// Whether it is a neighbour, rather than behind others.
     pub direct: bool,
     /// Round trip of the last handshake or echo, in microseconds.
@@ -189,6 +195,37 @@ pub struct Peer {
     /// Whether the link with it is sealed, by either end's wish; without a session, whether this node wants it.
     #[serde(default)]
     pub sealed: bool,
+}
+
+/// How a link stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// The neighbour was asked and has not answered.
+    Opening,
+    /// It carries packets.
+    Up,
+    /// It did not answer while another link did; its packets travel over that one.
+    Dead,
+}
+
+/// One of the links to a neighbour.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerLink {
+    /// Its number: 0 came with the handshake.
+    pub number: u8,
+    /// This node's slot for it; absent until it is open.
+    pub slot: Option<u16>,
+    /// The slot as it is written in a route.
+    pub slot_text: Option<String>,
+    /// Where the neighbour is.
+    pub endpoint: String,
+    /// `eth`, `udp4` or `udp6`.
+    pub kind: String,
+    /// How it stands.
+    pub state: LinkState,
+    /// Whether data to the neighbour goes over it.
+    pub active: bool,
 }
 
 /// Where a route comes from.
@@ -313,4 +350,28 @@ pub struct Stats {
     /// What is bounded, by name, and how much of it is in use.
     #[serde(default)]
     pub limits: BTreeMap<String, LimitUse>,
+}
+
+/// `/v0/handover`: what root would open for an agent that may not do so itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Wants {
+    /// EtherType of raw frames.
+    pub ethertype: u16,
+    /// The node's address, for the TUN device.
+    pub address: Ipv6Addr,
+    /// Name of the TUN device.
+    pub fc00_ifname: String,
+    /// MTU of the TUN device in bytes.
+    pub fc00_mtu: u16,
+    /// Sizes of the XDP maps; absent when the agent has them, or is to go without.
+    pub xdp: Option<MapSizes>,
+}
+
+/// What the sizes of the XDP maps follow from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MapSizes {
+    /// Receiver indices there is room for, a power of two.
+    pub sessions: u32,
+    /// Bytes of a slot, 1 or 2.
+    pub slot_width: u8,
 }

@@ -2,7 +2,7 @@
 
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
-    Discovery, Fc00Status, Info, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit, RouteInfo,
+    Discovery, Fc00Status, Info, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit, RouteInfo,
     RouteSource, Stats,
 };
 use std::collections::BTreeSet;
@@ -137,10 +137,11 @@ fn peer_table(peers: &[Peer]) -> String {
                 PeerState::Connecting => "connecting",
                 PeerState::Disconnected => "disconnected",
             };
+            let state = p.why.as_ref().map_or_else(|| state.to_owned(), |why| format!("{state}: {why}"));
             [
                 p.peer_id.to_string(),
                 p.address.to_string(),
-                state.into(),
+                state,
                 text(p.slot_text.as_ref()),
                 match (p.state, p.direct) {
                     (PeerState::Connected, false) => "routed".into(),
@@ -160,6 +161,27 @@ fn peer_table(peers: &[Peer]) -> String {
     table(["PEER", "ADDRESS", "STATE", "SLOT", "ENDPOINT", "TRANSIT", "RTT", "SEEN"], &rows)
 }
 
+/// The links of neighbours that have several; empty when nobody has.
+fn peer_links(peers: &[Peer]) -> String {
+    let several = peers.iter().filter(|p| p.links.len() > 1);
+    let rows: Vec<_> = several
+        .flat_map(|p| p.links.iter().map(move |l| (p, l)))
+        .map(|(p, l)| {
+            let state = match (l.state, l.active) {
+                (LinkState::Opening, _) => "opening",
+                (LinkState::Up, true) => "in use",
+                (LinkState::Up, false) => "up",
+                (LinkState::Dead, _) => "dead",
+            };
+            [p.peer_id.to_string(), text(l.slot_text.as_ref()), l.endpoint.clone(), state.into()]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("\n{}", table(["NEIGHBOUR", "SLOT", "LINK", "STATE"], &rows))
+}
+
 /// Those that are there or should be; of the others how many there are.
 pub(super) fn peers(all: &[Peer]) -> String {
     let wanted = |p: &&Peer| p.configured || p.state != PeerState::Disconnected;
@@ -171,7 +193,7 @@ pub(super) fn peers(all: &[Peer]) -> String {
     let Some(up) = peers.iter().find(|p| p.state == PeerState::Connected).or(peers.first()) else {
         return format!("no peers\n{others}\nnext: rovy peer connect /ip4/ADDRESS/udp/1312/rovy/PEERID\n");
     };
-    format!("{}{others}\nnext: ping {}\n", peer_table(&peers), up.address)
+    format!("{}{others}{}\nnext: ping {}\n", peer_table(&peers), peer_links(&peers), up.address)
 }
 
 pub(super) fn peer(p: &Peer) -> String {
@@ -250,6 +272,11 @@ pub(super) fn stats(s: &Stats) -> String {
     }
     if !s.links.is_empty() {
         out.push_str(&format!("\n{}", link_table(&s.links)));
+    }
+    let limits: Vec<_> =
+        s.limits.iter().map(|(name, l)| [name.clone(), l.used.to_string(), l.max.to_string()]).collect();
+    if !limits.is_empty() {
+        out.push_str(&format!("\n{}", table(["LIMIT", "USED", "OF"], &limits)));
     }
     out + "\nnext: rovy stats --json\n"
 }

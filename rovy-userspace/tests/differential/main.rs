@@ -67,6 +67,10 @@ impl Bench {
             xdp.set_tx(link.rx.slot, &link.tx).expect("set_tx");
             model.add(link.rx, link.tx);
         }
+        for index in hellos::GIVEN.into_iter().chain(links.values().map(|l| l.rx.index)) {
+            xdp.expect_index(index).expect("expect_index");
+            model.given.insert(index);
+        }
         let mut bench = Self { xdp: None, model, links, expected: [0; COUNTERS as usize], out: Vec::new() };
         for key in frames::locals() {
             xdp.add_local(key).expect("add_local");
@@ -143,7 +147,7 @@ impl Drop for Bench {
     fn drop(&mut self) {
         // A failed test leaves no pins behind.
         if let Some(xdp) = self.xdp.take() {
-            let dir = xdp.pin_dir().parent().map(std::path::Path::to_owned);
+            let dir = xdp.pin_dir().and_then(std::path::Path::parent).map(std::path::Path::to_owned);
             xdp.unpin_all().expect("unpin");
             let _ = dir.map(std::fs::remove_dir);
         }

@@ -31,8 +31,12 @@ impl Node {
         let session = self.session(index).ok_or(DropReason::UnknownIndex)?;
         let id = session.peer;
         let (kind, body) = session.open(now.mono_ns, message)?;
-        self.heard(now, origin, id, index);
+        self.heard(now, origin, id, index, kind);
         match kind {
+            codec::LINK => {
+                let body = message.get(body).ok_or(DropReason::BadLength)?;
+                self.link_message(now, origin, index, body).map(|()| Inbound::Done)
+            }
             codec::KEEPALIVE => Ok(Inbound::Done),
             codec::IPV6 => {
                 let packet = message.get(body.clone()).ok_or(DropReason::BadLength)?;
@@ -57,18 +61,26 @@ impl Node {
     }
 
     /// An authentic message came over a session: it confirms the session and tells where the peer is.
-    fn heard(&mut self, now: Now, origin: &Origin, id: PeerId, index: u32) {
+    fn heard(&mut self, now: Now, origin: &Origin, id: PeerId, index: u32, kind: u32) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.received_ns = Some(now.mono_ns);
         let by_hand = !peer.routes.is_empty();
         if peer.next == Some(index) {
-            self.promote(now, id, index);
-            self.flush(now, id);
+            self.confirmed(now, id, index);
         }
         let Some(session) = self.session(index) else { return };
         let back = origin.back();
         match (&session.path, &back) {
-            (_, Path::Direct(_)) if session.path != back => self.moved(now, index, origin),
+            (_, Path::Direct(at)) if let Some(n) = session.link_at(at) => {
+                if let Some(health) = session.links.health_mut(n) {
+                    health.heard(now.mono_ns);
+                }
+            }
+            // Which of several links moved, only their own messages tell.
+            (_, Path::Direct(at)) if kind != codec::LINK && !session.links.several() => {
+                let at = *at;
+                self.move_link(now, index, 0, at);
+            }
             (Path::Routed { .. }, Path::Routed { slot, hops }) if session.path != back => {
                 let learned = Some((*slot, hops.clone()));
                 if !by_hand {
@@ -82,23 +94,27 @@ impl Node {
         }
     }
 
-    fn moved(&mut self, now: Now, index: u32, origin: &Origin) {
-        if let Origin::Direct(endpoint) = origin {
-            self.moved_to(now, index, *endpoint);
+    /// The peer has the keys of the session it was answered with, and learns that this is known: until then it repeats itself.
+    fn confirmed(&mut self, now: Now, id: PeerId, index: u32) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let current = peer.current;
+        let waiting = !peer.queue.is_empty();
+        let created = |node: &mut Self, at: Option<u32>| at.and_then(|i| node.session(i)).map(|s| s.created_ns);
+        if created(self, current) > created(self, Some(index)) {
+            // One of this node's own was made meanwhile, and the peer will find it newer too.
+            return self.set_aside(id, index);
+        }
+        self.promote(now, id, index);
+        self.flush(now, id);
+        if !waiting {
+            self.send_data(now, index, codec::KEEPALIVE, &[]);
         }
     }
 
     /// Authentic transit of the link behind `index` came from `endpoint`: the link follows.
     pub fn moved_to(&mut self, now: Now, index: u32, endpoint: Endpoint) {
-        let Some(session) = self.session(index) else { return };
-        let id = session.peer;
-        if session.path == Path::Direct(endpoint) || !session.may_move(now.mono_ns) {
-            return;
-        }
-        session.path = Path::Direct(endpoint);
-        self.publish_receive(now.mono_ns, index);
-        if self.peers.get(&id).is_some_and(|p| p.current == Some(index)) {
-            self.publish_transmit(now.mono_ns, index);
+        if let Some((session, link)) = self.link_of(index) {
+            self.move_link(now, session, link, endpoint);
         }
     }
 
@@ -119,7 +135,7 @@ impl Node {
             peer.packets[1] += 1;
             peer.bytes[1] += packet.len() as u64;
             let session = self.session(index).ok_or(DropReason::NoRoute)?;
-            let path = session.path.clone();
+            let path = session.way();
             let message = session.seal(now.mono_ns, codec::IPV6, buf, packet)?;
             return Ok(Some(Outgoing { path, message }));
         }
@@ -164,6 +180,16 @@ impl Node {
         self.peers.get(&id).and_then(|p| p.current).unwrap_or(0)
     }
 
+    /// Own and remote index of the session in use.
+    pub(in crate::core) fn current_for_test(&self, id: PeerId) -> Option<(u32, u32)> {
+        let index = self.peers.get(&id)?.current?;
+        let position = self.indices.position(index)?;
+        match self.entries.get(position)? {
+            Some(super::Entry::Session(s)) => Some((index, s.remote)),
+            _ => None,
+        }
+    }
+
     /// Lets the session with a peer have sent so many messages.
     pub(in crate::core) fn wear(&mut self, id: PeerId, counter: u64) {
         if let Some(session) = self.peers.get(&id).and_then(|p| p.current).and_then(|i| self.session(i)) {
@@ -174,6 +200,6 @@ impl Node {
     /// Gives a slot to a peer of the operator's.
     pub(in crate::core) fn slot_for_test(&mut self, now_ns: u64, id: PeerId) -> Option<u16> {
         self.named(id);
-        self.slot_for(now_ns, id)
+        self.slot_for(now_ns, id, 0)
     }
 }

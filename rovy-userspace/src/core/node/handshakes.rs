@@ -60,12 +60,18 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let mut paths = peer.paths();
         paths.extend(self.discovery.found.paths(id).filter(|p| !peer.dial.iter().any(|e| *p == Path::Direct(*e))));
-        let current = peer.current;
+        let (current, tried) = (peer.current, peer.tries > 0);
         let psk = self.psk(id);
-        if let Some(path) = current.and_then(|i| self.session(i).map(|s| s.path.clone()))
-            && !paths.contains(&path)
-        {
-            paths.push(path);
+        if let Some(session) = current.and_then(|i| self.session_ref(i)) {
+            let path = session.way();
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+            // The links keep their numbers, and slots, when the new link 0 is the old one.
+            let well = session.waits_since.is_none_or(|t| now.mono_ns.saturating_sub(t) < RETRY_NS);
+            if !tried && well && session.links.several() {
+                paths = vec![if session.links.alive(0) { session.path.clone() } else { session.way() }];
+            }
         }
         if paths.is_empty() {
             return;
@@ -127,7 +133,7 @@ impl Node {
         let age = current.and_then(|i| self.session(i)).map(|s| s.age(now.mono_ns));
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let sent_ns = peer.attempt.as_ref().map_or(0, |a| a.sent_ns);
-        if age.is_some_and(|age| age < now.mono_ns.saturating_sub(sent_ns)) {
+        if age.is_some_and(|age| age <= now.mono_ns.saturating_sub(sent_ns)) {
             if let Some(attempt) = peer.attempt.take() {
                 self.release(attempt.index);
             }
@@ -217,8 +223,12 @@ impl Node {
         fresh && peer.overruled.get_or_insert(*timestamp) == timestamp
     }
 
-    /// This node answered: its own hello is given up. It sends another if the session is not confirmed soon.
+    /// This node answered: its own hello is given up, and it sends another if the session is not confirmed soon. Not that of
+    /// the greater PeerID, which the peer may have answered already: of two that each gave up, none would be left.
     fn yield_to(&mut self, now: Now, id: PeerId) {
+        if self.id > id {
+            return;
+        }
         let Some(attempt) = self.peers.get_mut(&id).and_then(|p| p.attempt.take()) else { return };
         self.release(attempt.index);
         self.retry_later(now, id);
@@ -234,7 +244,11 @@ impl Node {
         let Some(Entry::Attempt(id)) = self.entries[position] else { return Err(DropReason::UnknownIndex) };
         let peer = self.peers.get_mut(&id).ok_or(DropReason::UnknownIndex)?;
         let attempt = peer.attempt.as_mut().filter(|a| a.index == index).ok_or(DropReason::UnknownIndex)?;
-        let (keys, choice) = handshake::finish(&mut attempt.initiation, response)?;
+        let finished = handshake::finish(&mut attempt.initiation, response);
+        if finished.is_err() && !std::mem::replace(&mut peer.refused, true) {
+            tracing::warn!(peer = %id, "its answer does not authenticate: is the pre-shared key the same at both ends?");
+        }
+        let (keys, choice) = finished?;
         peer.rtt_ns = Some(now.mono_ns.saturating_sub(attempt.sent_ns));
         // Even when the other end does not say so: then nothing passes rather than something in the open.
         let sealed = attempt.sealed || choice.sealed;
@@ -275,10 +289,12 @@ impl Node {
         Ok(())
     }
 
-    fn install(&mut self, now: Now, index: u32, session: Session) {
+    fn install(&mut self, now: Now, index: u32, mut session: Session) {
+        self.serial += 1;
+        session.serial = self.serial;
         self.wake(session.expires_ns());
         self.set_entry(index, Some(Entry::Session(Box::new(session))));
-        self.publish_receive(now.mono_ns, index);
+        self.publish_receive(now.mono_ns, index, 0);
     }
 
     /// Makes a session the one to send on. The one before it still receives.
@@ -291,6 +307,7 @@ impl Node {
         peer.tries = 0;
         peer.again_ns = None;
         peer.overruled = None;
+        peer.refused = false;
         let newest = peer.newest;
         self.handshakes += 1;
         let before = peer.current.replace(index);
@@ -299,20 +316,30 @@ impl Node {
             self.end_session(oldest);
         }
         self.stamps.note(id, newest);
-        let published = self.slots.of(id).is_some();
+        let published = self.slots.of(id, 0).is_some();
         if self.confirm(index) && !published {
-            self.publish_receive(now.mono_ns, index);
+            self.publish_receive(now.mono_ns, index, 0);
         }
-        let routed = self.session(index).is_some_and(|s| matches!(s.path, Path::Routed { .. }));
-        let link = before.and_then(|i| self.session(i)).is_some_and(|s| matches!(s.path, Path::Direct(_)));
-        if routed && link {
-            self.actions.extend(self.slots.of(id).map(Action::Silence));
+        let favourite = before.and_then(|i| self.session(i)).and_then(|s| s.end_of(s.links.active()));
+        if let Some(session) = self.session(index) {
+            session.links.favourite = favourite;
         }
-        self.publish_transmit(now.mono_ns, index);
+        self.publish_transmit(now.mono_ns, id);
+        self.open_links(now, id);
         if first {
             self.actions.push_back(Action::Connected(id));
         }
         self.wake(now.mono_ns + SECOND);
+    }
+
+    /// Keeps a confirmed session that is older than the one in use, to receive what is still under way.
+    pub(super) fn set_aside(&mut self, id: PeerId, index: u32) {
+        self.confirm(index);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.next = peer.next.filter(|next| *next != index);
+        if let Some(oldest) = peer.previous.replace(index) {
+            self.end_session(oldest);
+        }
     }
 
     /// Sends the packets that waited for a session.
@@ -329,7 +356,7 @@ impl Node {
         let mut buf = vec![0; HEADROOM + body.len() + TAILROOM];
         buf[HEADROOM..HEADROOM + body.len()].copy_from_slice(body);
         let Some(session) = self.session(index) else { return };
-        let path = session.path.clone();
+        let path = session.way();
         let Ok(range) = session.seal(now.mono_ns, kind, &mut buf, HEADROOM..HEADROOM + body.len()) else { return };
         self.actions.push_back(Action::Send(path, buf[range].to_vec()));
     }

@@ -3,7 +3,7 @@
 use rovy_common::wire::codec;
 
 use super::{Action, Entry, Node, Path};
-use crate::core::session::{REJECT_NS, Session, rekey_responder_ns};
+use crate::core::session::{HALF_OPEN_NS, REJECT_NS, Session, rekey_responder_ns};
 use crate::core::time::{Now, SECOND};
 use crate::identity::PeerId;
 
@@ -11,9 +11,6 @@ use crate::identity::PeerId;
 const KEEPALIVE_NS: u64 = 10 * SECOND;
 /// Sent data without any answer for this long makes a new session.
 const DEAD_NS: u64 = KEEPALIVE_NS + 5 * SECOND;
-
-/// A session with a peer that never had one is given up when it is not confirmed for so long.
-const HALF_OPEN_NS: u64 = 20 * SECOND;
 
 /// How often something is sent through a NAT in front of this node, so that it keeps the way back open: many forget after 30 s.
 pub(super) const NAT_KEEPALIVE_NS: u64 = 25 * SECOND;
@@ -36,7 +33,8 @@ fn due(session: &Session, now_ns: u64, rekey_ns: u64, keepalive_ns: Option<u64>)
     }
     let owes = session.owes_since.is_some_and(|t| now_ns.saturating_sub(t) >= KEEPALIVE_NS);
     let silent = keepalive_ns.is_some_and(|every| now_ns.saturating_sub(session.sent_ns) >= every);
-    (owes || silent).then_some(Due::Keepalive)
+    let repeat = session.repeat_ns().is_some_and(|at| now_ns >= at);
+    (owes || silent || repeat).then_some(Due::Keepalive)
 }
 
 /// When the next of these is due.
@@ -45,7 +43,8 @@ fn next_due(session: &Session, rekey_ns: u64, keepalive_ns: Option<u64>) -> u64 
     let owes = session.owes_since.map_or(u64::MAX, |t| t + KEEPALIVE_NS);
     let waits = session.waits_since.map_or(u64::MAX, |t| t + DEAD_NS);
     let keepalive = keepalive_ns.map_or(u64::MAX, |every| session.sent_ns.saturating_add(every));
-    rekey.min(owes).min(waits).min(keepalive).min(session.expires_ns())
+    let repeat = session.repeat_ns().unwrap_or(u64::MAX);
+    rekey.min(owes).min(waits).min(keepalive).min(repeat).min(session.expires_ns())
 }
 
 impl Node {
@@ -70,7 +69,7 @@ impl Node {
     fn drop_reserved(&mut self, now_ns: u64) {
         let gone: Vec<u32> = self.reserved().filter(|(_, until)| *until <= now_ns).map(|(i, _)| i).collect();
         for index in gone {
-            self.end_session(index);
+            self.release(index);
         }
         let next = self.reserved().map(|(_, until)| until).min();
         self.wake(next.unwrap_or(u64::MAX));
@@ -87,16 +86,18 @@ impl Node {
     fn expire(&mut self, now_ns: u64, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
         let indices: Vec<u32> = peer.sessions().collect();
-        let unknown = peer.current.is_none();
         for index in indices {
             let Some(session) = self.session(index) else { continue };
-            let life = if unknown && !session.confirmed { HALF_OPEN_NS } else { REJECT_NS };
+            let life = if session.confirmed { REJECT_NS } else { HALF_OPEN_NS };
             if session.age(now_ns) < life {
                 let end = session.created_ns + life;
                 self.wake(end);
                 continue;
             }
-            let direct = matches!(session.path, Path::Direct(_));
+            let unconfirmed = !session.confirmed;
+            if unconfirmed && !self.stranger(id) {
+                tracing::info!(peer = %id, "it did not take up the answer to its hello; with another pre-shared key it cannot");
+            }
             self.end_session(index);
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             peer.next = peer.next.filter(|i| *i != index);
@@ -104,9 +105,7 @@ impl Node {
             if peer.current == Some(index) {
                 peer.current = None;
                 self.actions.push_back(Action::Disconnected(id));
-                if let Some(slot) = self.slots.of(id).filter(|_| direct) {
-                    self.actions.push_back(Action::Silence(slot));
-                }
+                self.silence(id);
             }
         }
     }
@@ -129,6 +128,7 @@ impl Node {
         let Some(index) = current else { return };
         let (rekey_ns, nat_ns) = (self.rekey_ns, self.nat_keepalive_ns);
         let configured_ns = self.policies.get(&id).and_then(|p| p.keepalive_ns);
+        self.links_due(now, id);
         let Some(session) = self.session(index) else { return };
         let through_nat = behind_nat && matches!(session.path, Path::Direct(_));
         let keepalive_ns = configured_ns.or(through_nat.then_some(nat_ns));
@@ -136,7 +136,13 @@ impl Node {
             (due(session, now.mono_ns, rekey_ns, keepalive_ns), next_due(session, rekey_ns, keepalive_ns));
         match due {
             Some(Due::Rekey) if !attempting && again.is_none() => self.start_handshake(now, id),
-            Some(Due::Keepalive) => self.send_data(now, index, codec::KEEPALIVE, &[]),
+            Some(Due::Keepalive) => {
+                self.send_data(now, index, codec::KEEPALIVE, &[]);
+                // Whoever is behind a NAT keeps all its links open.
+                if keepalive_ns.is_some() {
+                    self.probe_links(now, id);
+                }
+            }
             _ => {}
         }
         self.wake(next.min(now.mono_ns + SECOND).max(now.mono_ns + SECOND / 4));

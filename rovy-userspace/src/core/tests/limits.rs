@@ -88,7 +88,7 @@ fn crowd(w: &mut World, ids: std::ops::Range<u32>, confirm: bool) -> Vec<Result<
 fn roomy(handshakes: usize) -> World {
     let mut w = World::new(2);
     let config = NodeConfig { sessions: 1024, peers: 512, handshakes, ..config(1) };
-    w.nodes[0] = Node::new(config, [5; 32]);
+    w.restart(0, Node::new(config, [5; 32]));
     w
 }
 
@@ -189,11 +189,35 @@ fn hellos_alone_take_no_slot_and_end_soon() {
         let mut stranger = Node::new(config(n * 6 + 2), [n; 32]);
         let now = w.now();
         stranger.connect(now, target, vec![endpoint(0)], false);
-        let Some(Action::Send(_, mut bytes)) = stranger.poll() else { panic!("no hello") };
+        let mut sent = std::iter::from_fn(|| stranger.poll());
+        let hello = sent.find_map(|a| if let Action::Send(_, bytes) = a { Some(bytes) } else { None });
+        let mut bytes = hello.expect("a hello");
         w.nodes[0].message(now, &Origin::Direct(endpoint(9)), &mut bytes).expect("a good hello");
     }
     let links = std::iter::from_fn(|| w.nodes[0].poll()).filter(|a| matches!(a, Action::Receive(_))).count();
     assert_eq!((links, w.nodes[0].peers().count()), (0, 8));
     w.pass(21);
     assert_eq!((w.nodes[0].peers().count(), w.nodes[0].sessions().0), (0, 0));
+}
+
+#[test]
+fn at_every_bound_the_newest_is_refused_and_the_others_stay() {
+    // Of each bound: what fills it, with how many.
+    let all: [(&str, NodeConfig, u32); 4] = [
+        ("peers", NodeConfig { peers: 5, sessions: 64, handshakes: 64, ..config(1) }, 5),
+        ("sessions", NodeConfig { peers: 64, sessions: 16, handshakes: 64, ..config(1) }, 16),
+        ("handshakes", NodeConfig { peers: 64, sessions: 64, handshakes: 12, ..config(1) }, 6),
+        ("stranger_slots", NodeConfig { peers: 512, sessions: 1024, handshakes: 512, ..config(1) }, 127),
+    ];
+    for (name, config, most) in all {
+        let mut w = World::new(1);
+        w.nodes[0] = Node::new(config, [5; 32]);
+        let confirm = name == "stranger_slots";
+        let results = crowd(&mut w, 0..most + 3, confirm);
+        // With a confirmation, each makes two calls at most.
+        let (good, bad): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+        assert!(good.len() >= most as usize, "{name}: {} taken", good.len());
+        assert_eq!(bad, vec![Err(DropReason::Limit); 3], "{name}: the newest, with its reason");
+        assert_eq!(limit(&w, name).used as u32, most, "{name}: none was pushed out");
+    }
 }

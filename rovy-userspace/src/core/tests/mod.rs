@@ -1,11 +1,12 @@
 //! Nodes in memory with virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rovy_common::DropReason;
 use rovy_common::label::Width;
+use rovy_common::wire::{MessageType, receiver_index};
 
 use super::*;
 use crate::identity::{PeerId, SecretKey};
@@ -15,10 +16,12 @@ mod cookies;
 mod discovery;
 mod input;
 mod limits;
+mod links;
 mod memory;
 mod rules;
 mod sealed;
 mod sessions;
+mod simultaneous;
 mod timers;
 
 const SECOND: u64 = 1_000_000_000;
@@ -35,6 +38,11 @@ struct World {
     nodes: Vec<Node>,
     /// Of each node: slot -> neighbour.
     slots: Vec<BTreeMap<u16, PeerId>>,
+    /// Of each node, as its tables have them: receiver index -> link, slot -> link.
+    receiving: Vec<BTreeMap<u32, LinkRx>>,
+    sending: Vec<BTreeMap<u16, LinkTx>>,
+    /// Nodes from which nothing gets through over raw Ethernet (`true`) or UDP.
+    cut: BTreeSet<(usize, bool)>,
     flights: Vec<Flight>,
     /// IPv6 packets that arrived: at which node.
     arrived: Vec<(usize, Vec<u8>)>,
@@ -42,6 +50,8 @@ struct World {
     beacons: Vec<(usize, Vec<u8>)>,
     drops: Vec<DropReason>,
     now_ns: u64,
+    /// The receiver indices that each node told the kernel.
+    expected: Vec<BTreeSet<u32>>,
 }
 
 fn secret(n: u8) -> SecretKey {
@@ -72,11 +82,22 @@ fn endpoint(n: usize) -> Endpoint {
     Endpoint::Udp { remote: SocketAddr::from(([192, 0, 2, n as u8 + 1], 1312)), local: None }
 }
 
+/// Where a node is on the one Ethernet segment there is.
+fn ether(n: usize) -> Endpoint {
+    Endpoint::Ethernet { ifindex: 7, mac: [n as u8; 6] }
+}
+
+const BROADCAST: Endpoint = Endpoint::Ethernet { ifindex: 7, mac: [0xff; 6] };
+
 impl World {
     fn new(n: u8) -> Self {
         let nodes: Vec<_> = (0..n).map(|i| Node::new(config(i * 16 + 1), [i; 32])).collect();
         Self {
             slots: vec![BTreeMap::new(); nodes.len()],
+            receiving: vec![BTreeMap::new(); nodes.len()],
+            sending: vec![BTreeMap::new(); nodes.len()],
+            expected: vec![BTreeSet::new(); nodes.len()],
+            cut: BTreeSet::new(),
             nodes,
             flights: Vec::new(),
             arrived: Vec::new(),
@@ -84,6 +105,12 @@ impl World {
             drops: Vec::new(),
             now_ns: SECOND,
         }
+    }
+
+    /// Another agent of the same node: what the former one told the kernel of its indices is forgotten.
+    fn restart(&mut self, n: usize, node: Node) {
+        self.nodes[n] = node;
+        self.expected[n].clear();
     }
 
     fn now(&self) -> Now {
@@ -102,11 +129,20 @@ impl World {
     fn walk(&self, from: usize, path: &Path) -> Option<(usize, Origin)> {
         match path {
             Path::Direct(Endpoint::Udp { remote, .. }) => {
+                if self.cut.contains(&(from, false)) {
+                    return None;
+                }
                 let to =
                     (0..self.nodes.len()).find(|n| endpoint(*n) == Endpoint::Udp { remote: *remote, local: None })?;
                 Some((to, Origin::Direct(endpoint(from))))
             }
-            Path::Direct(_) => None,
+            Path::Direct(Endpoint::Ethernet { mac, .. }) => {
+                let others = (0..self.nodes.len()).filter(|n| *n != from);
+                let to = others
+                    .into_iter()
+                    .find(|n| [ether(*n), BROADCAST].contains(&Endpoint::Ethernet { ifindex: 7, mac: *mac }))?;
+                (!self.cut.contains(&(from, true))).then(|| (to, Origin::Direct(ether(from))))
+            }
             Path::Routed { slot, hops } => {
                 let (mut before, mut at) = (from, self.number(*self.slots[from].get(slot)?));
                 let mut back = Hops::new();
@@ -127,27 +163,44 @@ impl World {
         while let Some(action) = self.nodes[n].poll() {
             match action {
                 Action::Send(path, bytes) => {
+                    if matches!(bytes[0], 1 | 2) {
+                        let index = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes"));
+                        assert!(self.expected[n].contains(&index), "an answer to this would be dropped by the kernel");
+                    }
                     if let Some((to, origin)) = self.walk(n, &path) {
                         self.flights.push(Flight { to, origin, bytes });
                     }
                 }
                 Action::Transmit(l) => {
                     self.slots[n].insert(l.slot, l.peer);
+                    self.sending[n].insert(l.slot, l);
                 }
                 Action::Receive(l) => {
                     self.slots[n].insert(l.slot, l.peer);
+                    self.receiving[n].insert(l.index, l);
                 }
                 Action::Silence(slot) => {
                     self.slots[n].remove(&slot);
+                    self.sending[n].remove(&slot);
                 }
                 Action::Beacon(_, bytes) => self.beacons.push((n, bytes)),
-                Action::Forget(_) | Action::Connected(_) | Action::Disconnected(_) => {}
+                Action::Expect(index) => assert!(self.expected[n].insert(index), "expected twice"),
+                Action::Forget(index) => {
+                    self.receiving[n].remove(&index);
+                    self.expected[n].remove(&index);
+                }
+                Action::Connected(_) | Action::Disconnected(_) => {}
             }
         }
     }
 
     fn deliver(&mut self, mut flight: Flight) {
         let now = self.now();
+        let kind = MessageType::from_byte(flight.bytes[0]).expect("a message");
+        if let Some(index) = receiver_index(kind, &flight.bytes) {
+            let expected = self.expected[flight.to].contains(&index);
+            assert_eq!(self.nodes[flight.to].expects(index), expected, "kernel and core know the same indices");
+        }
         match self.nodes[flight.to].message(now, &flight.origin, &mut flight.bytes) {
             Ok(Inbound::Packet(range)) => self.arrived.push((flight.to, flight.bytes[range].to_vec())),
             // These links have no tables: nobody asked for a sealed one.

@@ -1,16 +1,15 @@
 //! The maps, written by one thread: the agent's tables as the programs see them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use aya::Ebpf;
-use aya::maps::{Array, DevMap, HashMap as BpfHash, IterableMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap as BpfHash, IterableMap, Map, MapData, MapError, PerCpuArray};
 use rovy_common::count::COUNTERS;
 use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink, kind};
 use rovy_common::replay::WORDS;
 
-use super::object::{self, PORTS};
+use super::object::PORTS;
 use super::pod::Plain;
 use super::{Params, XdpError};
 use crate::dataplane::Seen;
@@ -22,25 +21,28 @@ const GRACE: Duration = Duration::from_millis(10);
 pub(super) struct Maps {
     config: Array<MapData, Plain<Config>>,
     rx: Array<MapData, Plain<RxLink>>,
+    given: Array<MapData, u32>,
     replay: Array<MapData, Plain<ReplayWords>>,
     slots: Array<MapData, u32>,
     tx: Array<MapData, Plain<TxLink>>,
     counters: MapData,
     counts: PerCpuArray<MapData, u64>,
     slot_stats: PerCpuArray<MapData, Plain<SlotStats>>,
-    ports: DevMap<MapData>,
+    /// Devices by port, as [`device_at`] reads them.
+    ports: Array<MapData, u64>,
     locals: BpfHash<MapData, Plain<LocalKey>, u64>,
     secrets: Array<MapData, Plain<Secrets>>,
-    /// Entries of `TX` and when they were switched away from, for [`GRACE`].
+    /// Entries of `TX` that hold keys no more in use, and when they were switched away from, for [`GRACE`].
     idle_since: HashMap<u32, Instant>,
+    /// Slots that an earlier agent sent over, until somebody sends over them by new keys or the old ones have expired.
+    adopted: BTreeMap<u16, u64>,
     sessions: u32,
     slot_count: u32,
 }
 
 impl Maps {
-    /// Takes the maps out of a loaded object.
-    pub(super) fn take(ebpf: &mut Ebpf, params: &Params) -> Result<Self, XdpError> {
-        let mut maps = object::take_maps(ebpf);
+    /// Takes the maps of an object, by name.
+    pub(super) fn take(mut maps: HashMap<String, Map>, params: &Params) -> Result<Self, XdpError> {
         let mut take = |name: &'static str| {
             let missing = || XdpError::Program { what: "use", reason: format!("its object has no map {name}") };
             maps.remove(name).ok_or_else(missing)
@@ -53,29 +55,64 @@ impl Maps {
         let Map::Array(counters) = take("COUNTERS")? else {
             return Err(XdpError::Program { what: "use", reason: "COUNTERS is not an array".into() });
         };
-        Ok(Self {
+        // As an array of words: aya's type for it makes a map to find out what the kernel knows, which takes privileges.
+        let Map::DevMap(ports) = take("PORTS")? else {
+            return Err(XdpError::Program { what: "use", reason: "PORTS is not a map of devices".into() });
+        };
+        let mut maps = Self {
             config: open!("CONFIG"),
             rx: open!("RX"),
+            given: open!("GIVEN"),
             replay: open!("REPLAY"),
             slots: open!("SLOTS"),
             tx: open!("TX"),
             counters,
             counts: open!("COUNTS"),
             slot_stats: open!("SLOT_STATS"),
-            ports: open!("PORTS"),
+            ports: Map::Array(ports).try_into().map_err(XdpError::map("open", "PORTS"))?,
             locals: open!("LOCALS"),
             secrets: open!("SECRETS"),
             idle_since: HashMap::new(),
+            adopted: BTreeMap::new(),
             sessions: params.sessions,
             slot_count: params.width.slots(),
-        })
+        };
+        maps.find_idle()?;
+        Ok(maps)
     }
 
-    /// Writes what the program needs to know, and forgets whose addresses were this node's: the agent tells them anew.
+    /// Finds what a former agent did not come to wipe.
+    fn find_idle(&mut self) -> Result<(), XdpError> {
+        for slot in 0..self.slot_count {
+            let active = self.active(slot as u16)?;
+            for entry in [2 * slot, 2 * slot + 1] {
+                if Some(entry) != active && self.tx_at(entry)? != TxLink::default() {
+                    self.idle_since.insert(entry, Instant::now());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Wipes the keys of entries that nothing sends by any more.
+    pub(super) fn wipe_idle(&mut self) -> Result<(), XdpError> {
+        let due: Vec<u32> = self.idle_since.iter().filter(|(_, at)| at.elapsed() >= GRACE).map(|(e, _)| *e).collect();
+        for entry in due {
+            self.tx.set(entry, Plain(TxLink::default()), 0).map_err(XdpError::map("write", "TX"))?;
+            self.idle_since.remove(&entry);
+        }
+        Ok(())
+    }
+
+    /// Writes what the program needs to know, and forgets whose addresses were this node's and which indices it gave out: the
+    /// agent tells them anew.
     pub(super) fn configure(&mut self, params: &Params) -> Result<(), XdpError> {
         let stale: Vec<_> = self.locals.keys().filter_map(Result::ok).collect();
         for key in stale {
             self.remove_key(key.0)?;
+        }
+        for at in 0..self.sessions {
+            self.write_given(at, 0)?;
         }
         let config = Config {
             ethertype_be: u32::from(params.ethertype.to_be()),
@@ -129,6 +166,20 @@ impl Maps {
         self.rx.set(at, Plain(rx), 0).map_err(XdpError::map("write", "RX"))
     }
 
+    fn write_given(&mut self, at: u32, index: u32) -> Result<(), XdpError> {
+        self.given.set(at, index, 0).map_err(XdpError::map("write", "GIVEN"))
+    }
+
+    pub(super) fn expect_index(&mut self, index: u32) -> Result<(), XdpError> {
+        self.write_given(self.position(index), index)
+    }
+
+    pub(super) fn forget_index(&mut self, index: u32) -> Result<(), XdpError> {
+        let at = self.position(index);
+        let given = self.given.get(&at, 0).map_err(XdpError::map("read", "GIVEN"))?;
+        if given == index { self.write_given(at, 0) } else { Ok(()) }
+    }
+
     pub(super) fn clear_rx(&mut self, index: u32) -> Result<Option<Seen>, XdpError> {
         if self.rx(index)?.is_none() {
             return Ok(None);
@@ -175,9 +226,8 @@ impl Maps {
         {
             return Ok(());
         }
-        self.idle_since.retain(|_, since| since.elapsed() < GRACE);
         let entry = self.idle(slot, active);
-        if let Some(since) = self.idle_since.get(&entry) {
+        if let Some(since) = self.idle_since.remove(&entry) {
             std::thread::sleep(GRACE.saturating_sub(since.elapsed()));
         }
         self.tx.set(entry, Plain(*tx), 0).map_err(XdpError::map("write", "TX"))?;
@@ -192,6 +242,7 @@ impl Maps {
     }
 
     fn switch(&mut self, slot: u16, from: Option<u32>, to: u32) -> Result<(), XdpError> {
+        self.adopted.remove(&slot);
         self.slots.set(u32::from(slot), to, 0).map_err(XdpError::map("write", "SLOTS"))?;
         if let Some(entry) = from {
             self.idle_since.insert(entry, Instant::now());
@@ -207,8 +258,32 @@ impl Maps {
         free.max_by_key(idle_for).unwrap_or(first)
     }
 
+    /// The sending sides that an earlier agent left, by slot.
+    pub(super) fn adopt(&mut self) -> Result<Vec<(u16, TxLink)>, XdpError> {
+        let all = self.transmitters()?;
+        self.adopted = all.iter().map(|(slot, tx)| (*slot, tx.expires_ns)).collect();
+        Ok(all)
+    }
+
+    /// Ends the slots of an earlier agent whose keys have expired.
+    pub(super) fn end_expired(&mut self, now_ns: u64) -> Result<Vec<u16>, XdpError> {
+        let expired: Vec<u16> = self.adopted.iter().filter(|(_, at)| **at <= now_ns).map(|(slot, _)| *slot).collect();
+        for slot in &expired {
+            self.clear_tx(*slot)?;
+        }
+        Ok(expired)
+    }
+
+    pub(super) fn written_entries(&self) -> Result<usize, XdpError> {
+        let mut written = 0;
+        for entry in 0..2 * self.slot_count {
+            written += usize::from(self.tx_at(entry)? != TxLink::default());
+        }
+        Ok(written)
+    }
+
     /// The sending sides in use, by slot.
-    pub(super) fn transmitters(&self) -> Result<Vec<(u16, TxLink)>, XdpError> {
+    fn transmitters(&self) -> Result<Vec<(u16, TxLink)>, XdpError> {
         let mut out = Vec::new();
         for slot in 1..self.slot_count {
             let slot = slot as u16;
@@ -220,15 +295,15 @@ impl Maps {
     pub(super) fn add_port(&mut self, ifindex: u32) -> Result<u32, XdpError> {
         let mut free = None;
         for port in 0..PORTS {
-            match self.ports.get(port, 0) {
-                Ok(value) if value.if_index == ifindex => return Ok(port),
-                Ok(value) if value.if_index != 0 => {}
+            match self.ports.get(&port, 0).map(device_at) {
+                Ok(device) if device == ifindex => return Ok(port),
+                Ok(device) if device != 0 => {}
                 Ok(_) | Err(MapError::KeyNotFound) => free = free.or(Some(port)),
                 Err(e) => return Err(XdpError::map("read", "PORTS")(e)),
             }
         }
         let port = free.ok_or(XdpError::PortsFull { ifindex, ports: PORTS })?;
-        self.ports.set(port, ifindex, None, 0).map_err(|e| XdpError::Attach {
+        self.ports.set(port, redirect_to(ifindex), 0).map_err(|e| XdpError::Attach {
             ifname: format!("number {ifindex}"),
             reason: format!("it cannot become a redirect target: {}", super::error::reason(&e)),
         })?;
@@ -288,6 +363,17 @@ impl Maps {
         }
         Ok(sum)
     }
+}
+
+/// `struct bpf_devmap_val` without a program: the device's index comes first.
+fn redirect_to(ifindex: u32) -> u64 {
+    let [a, b, c, d] = ifindex.to_ne_bytes();
+    u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0])
+}
+
+fn device_at(value: u64) -> u32 {
+    let [a, b, c, d, ..] = value.to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d])
 }
 
 /// The entry that tells the program the address of the interface behind a MAC address.

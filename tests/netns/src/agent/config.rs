@@ -16,6 +16,10 @@ pub struct Config {
     pub tun: Option<String>,
     /// Whether nodes on the same link find each other. Most tests are about those they name.
     pub discovery: bool,
+    /// `node.psk_file`.
+    pub psk_file: Option<String>,
+    /// `psk_file` of every peer.
+    pub peer_psk_file: Option<String>,
 }
 
 /// A `[[peer]]` entry.
@@ -40,8 +44,14 @@ impl Config {
         if let Some(name) = &self.tun {
             text += &format!("ifname = {name:?}\n");
         }
+        if let Some(file) = &self.psk_file {
+            text += &format!("\n[node]\npsk_file = {file:?}\n");
+        }
         for peer in &self.peers {
             text += &format!("\n[[peer]]\nid = \"{}\"\naddresses = {:?}\n", peer.id, peer.addresses);
+            if let Some(file) = &self.peer_psk_file {
+                text += &format!("psk_file = {file:?}\n");
+            }
         }
         text
     }

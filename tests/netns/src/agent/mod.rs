@@ -34,6 +34,7 @@ pub struct Agent {
     nobody: bool,
     peer_id: PeerId,
     arguments: Vec<String>,
+    setpriv: Vec<String>,
     child: Option<Child>,
 }
 
@@ -66,6 +67,7 @@ impl Agent {
             nobody: false,
             peer_id,
             arguments: Vec::new(),
+            setpriv: Vec::new(),
             child: None,
         })
     }
@@ -151,7 +153,9 @@ impl Agent {
     pub fn start_with(&mut self, args: &[&str]) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log())?;
         // The agent goes with the thread that started it, even when that is killed.
-        let mut command = self.inside(&["--pdeathsig", "KILL"]);
+        let mut setpriv = vec!["--pdeathsig", "KILL"];
+        setpriv.extend(self.setpriv.iter().map(String::as_str));
+        let mut command = self.inside(self.nobody, &setpriv);
         command.arg("start").arg("-D").arg(self.dir()).args(args);
         if !args.contains(&"--log") {
             command.args(["--log", "info,rovy_userspace=debug"]);
@@ -203,6 +207,29 @@ impl Agent {
         self.signal(Signal::TERM)
     }
 
+    /// Ends the agent as `systemctl restart` would, and returns its status.
+    ///
+    /// # Errors
+    /// As [`Agent::terminate`].
+    pub fn leave(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::USR1)
+    }
+
+    /// Runs another binary from the next start on.
+    pub fn upgrade(&mut self, binary: &Path) {
+        self.binary = binary.to_path_buf();
+    }
+
+    /// Starts the agent with no more capabilities than these, as `setpriv` names them.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_bounded(&mut self, capabilities: &[&str]) -> Result<()> {
+        let set = capabilities.iter().map(|c| format!(",+{c}")).collect::<String>();
+        self.setpriv = vec!["--bounding-set".to_owned(), format!("-all{set}")];
+        self.start()
+    }
+
     fn signal(&mut self, signal: Signal) -> Result<ExitStatus> {
         let mut child = self.child.take().with_context(|| format!("{}'s agent is not running", self.name))?;
         if let Some(status) = child.try_wait()? {
@@ -237,16 +264,35 @@ impl Agent {
     /// # Errors
     /// When the command fails or prints something else.
     pub fn json<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T> {
-        let mut command = self.command();
-        let text = command::run(command.arg("--json").args(args)).map_err(|e| self.explain(e))?;
-        serde_json::from_str(&text).with_context(|| format!("{} printed {text}", command::line(&command)))
+        self.read(self.command().arg("--json").args(args))
     }
 
-    /// The binary, to be run in the namespace as the agent's user.
-    fn inside(&self, setpriv: &[&str]) -> Command {
+    fn read<T: DeserializeOwned>(&self, command: &mut Command) -> Result<T> {
+        let text = command::run(command).map_err(|e| self.explain(e))?;
+        serde_json::from_str(&text).with_context(|| format!("{} printed {text}", command::line(command)))
+    }
+
+    /// As [`Agent::cli`], as root and not as the agent's user.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn root_cli(&self, args: &[&str]) -> Result<Output> {
+        command::output(self.command_as(false).args(args))
+    }
+
+    /// As [`Agent::json`], as root and not as the agent's user.
+    ///
+    /// # Errors
+    /// As [`Agent::json`].
+    pub fn root_json<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T> {
+        self.read(self.command_as(false).arg("--json").args(args))
+    }
+
+    /// The binary, to be run in the namespace.
+    fn inside(&self, nobody: bool, setpriv: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.namespace.display())).args(["--", "setpriv"]).args(setpriv);
-        if self.nobody {
+        if nobody {
             command.args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]).env("HOME", self.dir());
         } else {
             command.arg("--keep-groups");
@@ -256,7 +302,11 @@ impl Agent {
     }
 
     fn command(&self) -> Command {
-        let mut command = self.inside(&[]);
+        self.command_as(self.nobody)
+    }
+
+    fn command_as(&self, nobody: bool) -> Command {
+        let mut command = self.inside(nobody, &[]);
         command.arg("--socket").arg(self.dir().join("api.sock"));
         command
     }
