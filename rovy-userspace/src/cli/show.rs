@@ -2,8 +2,8 @@
 
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
-    Discovery, Fc00Status, Info, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit, RouteInfo,
-    RouteSource, Stats,
+    Discovery, Fc00Status, Info, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit,
+    RouteInfo, RouteSource, Stats,
 };
 use std::collections::BTreeSet;
 

@@ -131,8 +131,7 @@ impl EthernetSocket {
     }
 
     fn register(fd: OwnedFd, ifindex: u32, ifname: &str, mac: [u8; 6], ethertype: u16) -> Result<Self, TransportError> {
-        packet_socket::join(&fd, ifindex, NODES)
-            .map_err(|source| TransportError::Io { what: what(ifname), source })?;
+        packet_socket::join(&fd, ifindex, NODES).map_err(|source| TransportError::Io { what: what(ifname), source })?;
         let fd = packet_socket::register(fd).map_err(|source| TransportError::Io { what: what(ifname), source })?;
         let mac = AtomicU64::new(word(mac));
         Ok(Self { fd, ifindex, ifname: ifname.to_owned(), mac, ethertype, down: AtomicBool::new(false) })

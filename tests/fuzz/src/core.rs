@@ -186,7 +186,7 @@ impl World {
         let key = id(usize::from(bytes[7]) % 3);
         bytes[8..].copy_from_slice(key.public_key());
         let networks = [([0, 0, 0, 1].into(), 1), ([128, 0, 0, 1].into(), 1)];
-        let heard = Heard { from: *from, group: bytes[6] % 8 > 0, networks: &networks };
+        let heard = Heard { from: *from, group: bytes[6] < 224, networks: &networks };
         let now = self.now();
         let _ = self.nodes[to].beacon(now, &heard, &bytes);
     }
