@@ -110,6 +110,26 @@ fn two_nodes_find_each_other_over_ethernet_without_xdp() -> Result<()> {
     over_ethernet(Mode::Userspace)
 }
 
+/// An interface that comes up while the agent runs is as good as one that was there.
+#[test]
+fn an_interface_that_comes_up_later_is_used_at_once() -> Result<()> {
+    rovy_netns::root_only!();
+    let mut s = Segment::new()?;
+    let listen = vec!["/ip6/::/udp/1312".into()];
+    s.configure(&Config { listen, mode: Mode::Userspace, discovery: true, ..Config::default() })?;
+    s.ns[2].ip("link set to-m down")?;
+    s.a.start()?;
+    s.b.start()?;
+    wait::until("a to have sent its first beacons", 2 * DEADLINE, || {
+        Ok(on(&s.a)?.listeners.iter().all(|l| l.beacons_sent >= 4).then_some(()))
+    })?;
+    ensure!(on(&s.b)?.listeners.iter().all(|l| l.interfaces.is_empty() && l.beacons_sent == 0), "b has no link");
+    s.ns[2].ip("link set to-m up")?;
+    let start = Instant::now();
+    s.a.wait_neighbour(s.b.peer_id()).map_err(|e| s.b.explain(e))?;
+    within(start.elapsed())
+}
+
 fn on(agent: &Agent) -> Result<Discovery> {
     agent.json(&["discovery", "list"])
 }
