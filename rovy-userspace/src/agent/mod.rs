@@ -8,11 +8,13 @@ mod linker;
 mod listeners;
 mod memory;
 mod options;
+mod remembered;
 mod tasks;
 mod tun;
 mod views;
 
 pub use options::Options;
+pub use remembered::Remembered;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};

@@ -231,6 +231,10 @@ impl Node {
         let peer = self.peers.get_mut(&id).ok_or(DropReason::UnknownIndex)?;
         let attempt = peer.attempt.as_mut().filter(|a| a.index == index).ok_or(DropReason::UnknownIndex)?;
         let (keys, choice) = handshake::finish(&mut attempt.initiation, response)?;
+        // Only what was on offer can be chosen.
+        if choice.suite == Suite::Aes256Gcm && !self.config.aes {
+            return Err(DropReason::BadHandshake);
+        }
         peer.rtt_ns = Some(now.mono_ns.saturating_sub(attempt.sent_ns));
         peer.attempt = None;
         peer.tries = 0;
