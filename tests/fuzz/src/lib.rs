@@ -2,14 +2,24 @@
 //!
 //! `fuzz/` gives them to libFuzzer; `tests/corpus.rs` runs them over the inputs kept in `fuzz/corpus` with every test run.
 
+mod command;
 mod core;
+mod files;
+mod gate;
 mod handshake;
+mod kernel;
 mod keys;
+mod payload;
 mod text;
 mod wire;
 
+pub use command::command;
 pub use core::core;
+pub use files::files;
+pub use gate::gate;
 pub use handshake::handshake;
+pub use kernel::kernel;
+pub use payload::payload;
 pub use text::{config, http, text};
 pub use wire::{packet, wire};
 
@@ -17,12 +27,17 @@ pub use wire::{packet, wire};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 12] = [
     ("wire", wire),
-    ("handshake", handshake),
-    ("core", core),
     ("packet", packet),
+    ("gate", gate),
+    ("handshake", handshake),
+    ("payload", payload),
     ("text", text),
     ("config", config),
+    ("files", files),
     ("http", http),
+    ("command", command),
+    ("kernel", kernel),
+    ("core", core),
 ];
