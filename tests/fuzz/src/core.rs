@@ -104,9 +104,11 @@ impl World {
                     self.nodes[n].remove_route(whom, u.arbitrary::<bool>()?.then_some(&route));
                 }
             }
-            15 => match u.int_in_range(0..=2)? {
+            15 => match u.int_in_range(0..=4)? {
                 0 => self.nodes[n].set_psk(whom, [u.int_in_range(0..=1)?; 32].into()),
                 1 => self.nodes[n].set_transit(whom, u.arbitrary()?),
+                2 => self.nodes[n].set_keepalive(whom, Duration::from_secs(u.int_in_range(1..=400)?)),
+                3 => self.nodes[n].set_rekey(Duration::from_secs(u.int_in_range(1..=120)?)),
                 _ => self.nodes[n].announce(now),
             },
             16 => self.nodes[n].moved_to(now, u.arbitrary()?, any_endpoint(u)?),
