@@ -102,7 +102,7 @@ fn wanted(named: &[String]) -> Result<Vec<String>> {
 fn build(target: &str, sanitizer: &str) -> Result<PathBuf> {
     println!("==> fuzz {target}");
     let mut command = setup::fuzzer::command()?;
-    sh::run(command.args(["build", "--sanitizer", sanitizer, target]))?;
+    sh::run(command.args(["build", "-O", "--sanitizer", sanitizer, target]))?;
     let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     Ok(sh::root().join("fuzz/target").join(host).join("release").join(target))
 }
