@@ -152,6 +152,12 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
         tx_bytes: p.bytes[1],
         last_seen_s: p.received_ns.map(|t| clock::mono_ns().saturating_sub(t) / 1_000_000_000),
         configured: control.configured.borrow().contains(&p.id),
+        transit: match (p.transit, p.sealed) {
+            (false, _) => api::PeerTransit::Deny,
+            (true, true) => api::PeerTransit::Sealed,
+            (true, false) => api::PeerTransit::Kernel,
+        },
+        sealed: p.sealed,
     }
 }
 

@@ -74,6 +74,19 @@ pub enum PeerState {
     Disconnected,
 }
 
+/// What this node does with transit from a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerTransit {
+    /// It is switched, in the kernel where it can be.
+    #[default]
+    Kernel,
+    /// It is switched by the agent: it comes inside the session with the peer.
+    Sealed,
+    /// It is dropped.
+    Deny,
+}
+
 /// A peer.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Peer {
@@ -107,6 +120,12 @@ pub struct Peer {
     pub last_seen_s: Option<u64>,
     /// Whether it stands in the configuration.
     pub configured: bool,
+    /// What becomes of its transit here.
+    #[serde(default)]
+    pub transit: PeerTransit,
+    /// Whether the link with it is sealed, by either end's wish; without a session, whether this node wants it.
+    #[serde(default)]
+    pub sealed: bool,
 }
 
 /// Where a route comes from.

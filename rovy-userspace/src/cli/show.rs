@@ -2,7 +2,7 @@
 
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
-    Fc00Status, Info, LinkStats, Listener, ListenerState, Peer, PeerState, RouteInfo, RouteSource, Stats,
+    Fc00Status, Info, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit, RouteInfo, RouteSource, Stats,
 };
 use std::collections::BTreeSet;
 
@@ -115,12 +115,18 @@ fn peer_table(peers: &[Peer]) -> String {
                     (PeerState::Connected, false) => "routed".into(),
                     _ => text(p.endpoint.as_ref()),
                 },
+                match (p.transit, p.sealed) {
+                    (PeerTransit::Kernel, _) => "kernel".into(),
+                    (PeerTransit::Sealed, _) => "sealed".into(),
+                    (PeerTransit::Deny, false) => "deny".into(),
+                    (PeerTransit::Deny, true) => "deny, sealed".into(),
+                },
                 p.rtt_us.map(|us| format!("{}.{} ms", us / 1000, us % 1000 / 100)).unwrap_or_default(),
                 p.last_seen_s.map(seconds).unwrap_or_default(),
             ]
         })
         .collect();
-    table(["PEER", "ADDRESS", "STATE", "SLOT", "ENDPOINT", "RTT", "SEEN"], &rows)
+    table(["PEER", "ADDRESS", "STATE", "SLOT", "ENDPOINT", "TRANSIT", "RTT", "SEEN"], &rows)
 }
 
 pub(super) fn peers(peers: &[Peer]) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rovy_common::hello::{self, REPLY, Sealed};
 use rovy_common::wire::{
     HELLO_PAYLOAD, Header, Hello, MessageType, NOISE_PATTERN, NOISE_PROLOGUE, RESPONSE_NOISE, RESPONSE_PAYLOAD,
-    Response, tlv,
+    Response, feature, tlv,
 };
 use rovy_userspace::core::{Action, Node, Now, Origin, Path, mac1, mac1_key};
 use snow::{Builder, HandshakeState};
@@ -58,21 +58,26 @@ fn only(actions: &[Action], kind: MessageType) -> Option<Vec<u8>> {
     found.next().filter(|_| found.next().is_none())
 }
 
-/// The suites that TLVs name, the last time they do: what the node has to have read.
-fn suites(mut rest: &[u8]) -> &[u8] {
-    let mut found: &[u8] = &[];
-    while let [kind, len, after @ ..] = rest
-        && let (Some(value), true) = (after.get(..usize::from(*len)), *kind != tlv::END)
+/// The value of the last TLV of a kind that has a fitting length: what the node has to have read.
+fn last(kind: u8, fits: fn(usize) -> bool, mut rest: &[u8]) -> Option<&[u8]> {
+    let mut found = None;
+    while let [this, len, after @ ..] = rest
+        && let (Some(value), true) = (after.get(..usize::from(*len)), *this != tlv::END)
     {
-        if *kind == tlv::AEAD {
-            found = value;
+        if *this == kind && fits(value.len()) {
+            found = Some(value);
         }
         rest = &after[usize::from(*len)..];
     }
     found
 }
 
-/// A hello with any payload behind its timestamp: a session, in a suite that was on offer.
+/// Whether feature bits name sealed transit.
+fn sealed(tlvs: &[u8]) -> bool {
+    last(tlv::FEATURES, |n| n == 4, tlvs).is_some_and(|bits| bits[0] & feature::SEALED as u8 != 0)
+}
+
+/// A hello with any payload behind its timestamp: a session, in a suite that was on offer, and sealed where it says so.
 fn offered(data: &[u8]) -> Option<()> {
     let mut state = noise(1)?.remote_public_key(id(0).public_key()).ok()?.build_initiator().ok()?;
     let mut payload = [0; HELLO_PAYLOAD];
@@ -93,8 +98,10 @@ fn offered(data: &[u8]) -> Option<()> {
     let mut answer = [0; RESPONSE_PAYLOAD];
     let noise = Response::read_from_bytes(&response).ok()?.noise;
     assert_eq!(state.read_message(&noise, &mut answer).ok(), Some(RESPONSE_PAYLOAD));
-    let expected = if suites(&payload[12..]).contains(&AES) { AES } else { 1 };
-    assert_eq!(suites(&answer), [expected], "the suite chosen");
+    let offered = last(tlv::AEAD, |_| true, &payload[12..]).unwrap_or_default();
+    let expected = if offered.contains(&AES) { AES } else { 1 };
+    assert_eq!(last(tlv::AEAD, |_| true, &answer), Some(&[expected][..]), "the suite chosen");
+    assert_eq!(sealed(&answer), sealed(&payload[12..]), "who asks for a sealed link gets it");
     Some(())
 }
 
@@ -124,11 +131,8 @@ fn chosen(data: &[u8], n: usize) -> Option<()> {
     let taken = node.message(NOW, &Origin::Direct(endpoint(other)), &mut bytes).is_ok();
     let connected = sent(&mut node).contains(&Action::Connected(id(other)));
     assert_eq!(taken, connected);
-    // Suites of another length than one are not read, so this looks only at who was taken.
-    let on_offer = |suite: u8| suite == 1 || suite == AES && n == 0;
-    if let [suite] = suites(&payload) {
-        assert_eq!(taken, on_offer(*suite), "suite {suite}");
-    }
+    let suite = last(tlv::AEAD, |n| n == 1, &payload).map_or(0, |suite| suite[0]);
+    assert_eq!(taken, suite == 1 || suite == AES && n == 0, "suite {suite}");
     Some(())
 }
 

@@ -35,6 +35,8 @@ fn a_peer() -> Peer {
         tx_bytes: 4,
         last_seen_s: Some(61),
         configured: false,
+        transit: PeerTransit::Kernel,
+        sealed: false,
     }
 }
 
@@ -74,6 +76,21 @@ fn what_matters_is_shown() {
     assert!(checked(peers(&[a_peer()])).ends_with(&format!("next: ping {}\n", peer_id().address())));
     assert!(checked(info(&an_info())).contains("1 connected of 2"));
     checked(peer(&a_peer()));
+}
+
+#[test]
+fn the_kind_of_transit_is_shown() {
+    for (transit, sealed, word) in [
+        (PeerTransit::Kernel, false, " kernel "),
+        (PeerTransit::Sealed, true, " sealed "),
+        (PeerTransit::Deny, false, " deny "),
+        (PeerTransit::Deny, true, " deny, sealed "),
+    ] {
+        let text = checked(peers(&[Peer { transit, sealed, ..a_peer() }]));
+        assert!(text.contains(word), "{text}");
+    }
+    let json = serde_json::to_value(Peer { transit: PeerTransit::Sealed, sealed: true, ..a_peer() }).unwrap();
+    assert_eq!((json["transit"].as_str(), json["sealed"].as_bool()), (Some("sealed"), Some(true)));
 }
 
 #[test]

@@ -49,6 +49,9 @@ impl Node {
                 }
                 Ok(Inbound::Packet(body))
             }
+            codec::TRANSIT | codec::LONG_TRANSIT => {
+                self.sealed_transit(origin, index, kind == codec::LONG_TRANSIT, body)
+            }
             _ => Err(DropReason::Malformed),
         }
     }
@@ -146,6 +149,13 @@ impl Node {
     pub(in crate::core) fn send_to(&mut self, now: Now, id: PeerId, packet: &[u8]) {
         if let Some(index) = self.peers.get(&id).and_then(|p| p.current) {
             self.send_data(now, index, codec::IPV6, packet);
+        }
+    }
+
+    /// Sends anything over the session with a peer, as a peer could that follows no rule.
+    pub(in crate::core) fn send_as(&mut self, now: Now, id: PeerId, codec: u32, body: &[u8]) {
+        if let Some(index) = self.peers.get(&id).and_then(|p| p.current) {
+            self.send_data(now, index, codec, body);
         }
     }
 

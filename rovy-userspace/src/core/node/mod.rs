@@ -5,10 +5,12 @@ mod entries;
 mod handshakes;
 mod limits;
 mod memory;
+mod sealed;
 mod timers;
 mod views;
 
 pub use limits::Use;
+pub use sealed::Sealed;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::Ipv6Addr;
@@ -58,6 +60,8 @@ pub enum Inbound {
     Done,
     /// An IPv6 packet for the TUN, at this range of the message's buffer.
     Packet(Range<usize>),
+    /// Transit that came sealed: it is to be switched.
+    Sealed(Sealed),
 }
 
 /// What stands at a receiver index.
@@ -74,6 +78,7 @@ enum Entry {
 struct Policy {
     psk: Option<Psk>,
     transit: Option<bool>,
+    sealed: bool,
     /// Time between keepalives of a session that sends nothing else, in ns.
     keepalive_ns: Option<u64>,
 }
@@ -308,12 +313,21 @@ impl Node {
         let allowed = self.config.transit;
         let Some(session) = self.session(index) else { return };
         let Path::Direct(endpoint) = session.path else { return };
-        let (peer, keys, expires_ns) = (session.peer, session.hop.1, session.expires_ns());
+        let (peer, sealed, keys, expires_ns) = (session.peer, session.sealed, session.hop.1, session.expires_ns());
         // A stranger gets a slot when its first session is confirmed: before that its address may be forged.
         let confirmed = session.confirmed || self.slots.of(peer).is_some() || !self.stranger(peer);
         let Some(slot) = Some(peer).filter(|_| confirmed).and_then(|p| self.slot_for(now_ns, p)) else { return };
         let transit = self.policies.get(&peer).and_then(|p| p.transit).unwrap_or(allowed);
-        self.actions.push_back(Action::Receive(LinkRx { index, slot, transit, peer, keys, expires_ns, endpoint }));
+        self.actions.push_back(Action::Receive(LinkRx {
+            index,
+            slot,
+            transit,
+            sealed,
+            peer,
+            keys,
+            expires_ns,
+            endpoint,
+        }));
     }
 
     /// Tells the tables about the sending side of a direct session.
@@ -321,7 +335,16 @@ impl Node {
         let Some(session) = self.session(index) else { return };
         let Path::Direct(endpoint) = session.path else { return };
         let (peer, remote, keys, expires_ns) = (session.peer, session.remote, session.hop.0, session.expires_ns());
+        let sealed = session.sealed;
         let Some(slot) = self.slot_for(now_ns, peer) else { return };
-        self.actions.push_back(Action::Transmit(LinkTx { slot, index: remote, peer, keys, expires_ns, endpoint }));
+        self.actions.push_back(Action::Transmit(LinkTx {
+            slot,
+            sealed,
+            index: remote,
+            peer,
+            keys,
+            expires_ns,
+            endpoint,
+        }));
     }
 }
