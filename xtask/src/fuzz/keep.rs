@@ -10,13 +10,13 @@ use anyhow::{Context, Result};
 /// Bytes and files of a target's inputs that were found by searching. What was written by hand, or once failed, comes on
 /// top: their names start with one of [`STAY`].
 const MOST_BYTES: u64 = 24 * 1024;
-const MOST_FILES: usize = 160;
+const MOST_FILES: usize = 200;
 const STAY: [&str; 2] = ["seed-", "found-"];
 
 /// An input and its length.
 type Input = (u64, PathBuf);
 
-/// The inputs in a directory, smallest first: those stay that reach most with few bytes.
+/// The inputs in a directory, smallest first.
 fn inputs(dir: &Path) -> Result<Vec<Input>> {
     let mut all = Vec::new();
     for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
@@ -32,15 +32,12 @@ fn stays(path: &Path) -> bool {
     STAY.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// As many of the smallest as the limits allow.
-fn fitting(inputs: Vec<Input>) -> Vec<Input> {
-    let mut left = MOST_BYTES;
-    let fits = inputs.into_iter().take_while(|(length, _)| {
-        let room = *length <= left;
-        left = left.saturating_sub(*length);
-        room
-    });
-    fits.take(MOST_FILES).collect()
+/// As many as the limits allow, evenly from the smallest to the largest: the small ones alone reach little of what reads long
+/// inputs, and the large ones alone are few.
+fn fitting(inputs: &[Input]) -> Vec<&Input> {
+    let spread = |n: usize| (0..n).filter_map(|i| inputs.get(i * inputs.len() / n)).collect::<Vec<_>>();
+    let fits = |kept: &Vec<&Input>| kept.iter().map(|(length, _)| length).sum::<u64>() <= MOST_BYTES;
+    (1..=MOST_FILES.min(inputs.len())).rev().map(spread).find(fits).unwrap_or_default()
 }
 
 /// Copies what always stays of `committed` into `dir`.
@@ -65,9 +62,9 @@ pub(super) fn keep(dir: &Path, committed: &Path) -> Result<(usize, u64)> {
     for (_, path) in inputs(committed)?.into_iter().filter(|(_, path)| !stays(path)) {
         fs::remove_file(path)?;
     }
-    let found = inputs(dir)?.into_iter().filter(|(_, path)| !stays(path)).collect();
-    for (_, path) in fitting(found) {
-        fs::copy(&path, committed.join(path.file_name().unwrap_or_default()))?;
+    let found: Vec<Input> = inputs(dir)?.into_iter().filter(|(_, path)| !stays(path)).collect();
+    for (_, path) in fitting(&found) {
+        fs::copy(path, committed.join(path.file_name().unwrap_or_default()))?;
     }
     let now = inputs(committed)?;
     Ok((now.len(), now.iter().map(|(length, _)| length).sum()))
@@ -78,13 +75,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_smallest_are_kept_up_to_the_limits() {
+    fn short_and_long_ones_are_kept_up_to_the_limits() {
         let sized = |n: u64, length| (0..n).map(|i| (length, PathBuf::from(i.to_string()))).collect::<Vec<Input>>();
-        assert_eq!(fitting(sized(1000, 1)).len(), MOST_FILES);
-        assert_eq!(fitting(sized(1000, MOST_BYTES / 4)).len(), 4);
-        let mut mixed = sized(2, 10);
-        mixed.push((MOST_BYTES, "large".into()));
-        assert_eq!(fitting(mixed).len(), 2);
+        assert_eq!(fitting(&sized(1000, 1)).len(), MOST_FILES);
+        assert_eq!(fitting(&sized(1000, MOST_BYTES / 4)).len(), 4);
+        assert_eq!(fitting(&sized(3, 1)).len(), 3);
+        assert!(fitting(&[]).is_empty() && fitting(&sized(1, MOST_BYTES + 1)).is_empty());
+        let growing: Vec<Input> = (0..1000).map(|n| (n, PathBuf::from(n.to_string()))).collect();
+        let kept = fitting(&growing);
+        assert!(kept.iter().map(|(length, _)| length).sum::<u64>() <= MOST_BYTES);
+        assert!(kept.first().is_some_and(|k| k.0 == 0) && kept.last().is_some_and(|k| k.0 > 900), "{kept:?}");
     }
 
     #[test]

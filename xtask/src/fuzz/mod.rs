@@ -134,7 +134,7 @@ fn one(target: &str, binary: PathBuf, minutes: Duration) -> Result<bool> {
     fs::create_dir_all(&minimal)?;
     keep::stayers(&committed, &minimal)?;
     let mut merge = sh::cmd(&binary);
-    merge.args([SLOW, LARGE, "-merge=1"]).args([&minimal, &committed, &grown]);
+    merge.args([SLOW, LARGE, "-set_cover_merge=1"]).args([&minimal, &committed, &grown]);
     if !listen(&mut merge, &mut said, &artifacts.join("log"))? {
         bail!("cannot minimise the inputs of {target}: see {}", artifacts.join("log").display());
     }
