@@ -10,6 +10,7 @@ mod handshake;
 mod kernel;
 mod keys;
 mod payload;
+mod session;
 mod text;
 mod wire;
 
@@ -20,6 +21,7 @@ pub use gate::gate;
 pub use handshake::handshake;
 pub use kernel::kernel;
 pub use payload::payload;
+pub use session::session;
 pub use text::{config, http, text};
 pub use wire::{packet, wire};
 
@@ -27,12 +29,13 @@ pub use wire::{packet, wire};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("wire", wire),
     ("packet", packet),
     ("gate", gate),
     ("handshake", handshake),
     ("payload", payload),
+    ("session", session),
     ("text", text),
     ("config", config),
     ("files", files),

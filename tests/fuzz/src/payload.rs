@@ -32,25 +32,25 @@ pub fn payload(data: &[u8]) {
 }
 
 /// snow for the node `n`, with an ephemeral key that is always the same.
-fn noise(n: usize) -> Option<Builder<'static>> {
+pub(crate) fn noise(n: usize) -> Option<Builder<'static>> {
     let b = Builder::new(NOISE_PATTERN.parse().ok()?).prologue(NOISE_PROLOGUE).ok()?;
     let b = b.local_private_key(secret(n).bytes()).ok()?.psk(2, &[0; 32]).ok()?;
     Some(b.fixed_ephemeral_key_for_testing_only(&[0x55; 32]))
 }
 
-fn close(message: &mut [u8], receiver: usize) -> Option<()> {
+pub(crate) fn close(message: &mut [u8], receiver: usize) -> Option<()> {
     let mac = mac1(&mac1_key(id(receiver).public_key()), message)?;
     let at = message.len().checked_sub(32)?;
     message.get_mut(at..at + 16)?.copy_from_slice(&mac);
     Some(())
 }
 
-fn sent(node: &mut Node) -> Vec<Action> {
+pub(crate) fn sent(node: &mut Node) -> Vec<Action> {
     std::iter::from_fn(|| node.poll()).collect()
 }
 
 /// The one message of a kind among actions.
-fn only(actions: &[Action], kind: MessageType) -> Option<Vec<u8>> {
+pub(crate) fn only(actions: &[Action], kind: MessageType) -> Option<Vec<u8>> {
     let mut found = actions.iter().filter_map(|a| match a {
         Action::Send(_, bytes) if bytes.first() == Some(&(kind as u8)) => Some(bytes.clone()),
         _ => None,
