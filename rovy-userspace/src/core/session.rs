@@ -21,6 +21,9 @@ pub(super) const REKEY_NS: u64 = 120 * SECOND;
 /// Age from which a session neither sends nor receives, and its hop keys end.
 pub(super) const REJECT_NS: u64 = 180 * SECOND;
 
+/// Age at which a session ends that the other side has not confirmed.
+pub(super) const HALF_OPEN_NS: u64 = 20 * SECOND;
+
 /// Time between two changes of a peer's endpoint.
 const MOVE_NS: u64 = SECOND / 10;
 
@@ -56,8 +59,17 @@ pub(super) struct Session {
     moved_ns: Option<u64>,
     /// The peer has shown that it has the keys.
     pub(super) confirmed: bool,
+    /// The peer has sent something over it.
+    pub(super) heard: bool,
     /// When a data message last went out.
     pub(super) sent_ns: u64,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        kdf::wipe(&mut self.hop.0);
+        kdf::wipe(&mut self.hop.1);
+    }
 }
 
 /// Who a session is between and how it runs.
@@ -91,6 +103,7 @@ impl Session {
             used: false,
             moved_ns: None,
             confirmed: initiator,
+            heard: false,
             sent_ns: now_ns,
         })
     }
@@ -112,6 +125,13 @@ impl Session {
     /// Whether so many messages were sent that it is time for new keys, well before none may be sent any more.
     pub(super) fn worn(&self) -> bool {
         self.counter >= self.suite.message_limit() / 8 * 7
+    }
+
+    /// When the responder is to be told once more that this node has the keys: it must know within [`HALF_OPEN_NS`], also when
+    /// all else that goes over the link is transit, which neither agent sees.
+    pub(super) fn repeat_ns(&self) -> Option<u64> {
+        let waiting = self.initiator && !self.heard && self.sent_ns < self.created_ns + HALF_OPEN_NS;
+        waiting.then_some(self.sent_ns + SECOND)
     }
 
     #[cfg(test)]
@@ -176,6 +196,7 @@ impl Session {
         replay::accept(&*self.window, counter)?;
         let kind = text.first_chunk::<4>().map(|c| u32::from_le_bytes(*c)).ok_or(DropReason::BadLength)?;
         self.waits_since = None;
+        self.heard = true;
         if kind != codec::KEEPALIVE {
             self.used = true;
             self.owes_since.get_or_insert(now_ns);

@@ -36,6 +36,7 @@ pub fn kernel(data: &[u8]) {
 /// What an agent does with what it finds in its maps: any bytes, if something else wrote them.
 fn adopt(u: &mut Unstructured<'_>) -> Result<()> {
     let mut node = node(0);
+    let now = Now { mono_ns: 1, wall: Duration::from_secs(1_700_000_000) };
     let mut links = 0;
     while links < 16 && !u.is_empty() {
         links += 1;
@@ -47,9 +48,9 @@ fn adopt(u: &mut Unstructured<'_>) -> Result<()> {
             assert_eq!(Some(at), ifindex);
         }
         if let Ok(peer) = PeerId::new(tx.public_key) {
-            let slot = u.int_in_range(1..=255)?;
-            node.restore_slot(slot, peer);
-            assert_eq!(node.slot_owner(slot), Some(peer));
+            let slot = u.int_in_range(0..=300)?;
+            node.restore_slot(now, slot, peer);
+            assert_eq!(node.slot_owner(slot), (1..256).contains(&slot).then_some(peer), "slot {slot}");
         }
         let (index, until) = (u.arbitrary()?, u.arbitrary::<u64>()?.max(2));
         let kept = node.restore_index(index, until);
@@ -58,7 +59,7 @@ fn adopt(u: &mut Unstructured<'_>) -> Result<()> {
         assert_eq!(used + free, SESSIONS as usize);
     }
     let ns = u.arbitrary::<u64>()? >> 1;
-    node.timeout(Now { mono_ns: ns, wall: Duration::from_secs(1_700_000_000) });
+    node.timeout(Now { mono_ns: ns, ..now });
     assert!(node.deadline() > ns, "the node wants to be called again at once");
     Ok(())
 }

@@ -18,6 +18,7 @@ mod memory;
 mod rules;
 mod sealed;
 mod sessions;
+mod simultaneous;
 mod timers;
 
 const SECOND: u64 = 1_000_000_000;
