@@ -234,13 +234,45 @@ pub struct Control {
     pub nonce: U64,
 }
 
+/// The body of a data message of codec [`codec::LINK`]: about one of the links of its session.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct LinkMessage {
+    /// One of [`link_op`].
+    pub op: u8,
+    /// The number of the link: 0 is the one of the handshake.
+    pub link: u8,
+    /// Zero.
+    pub reserved: U16,
+    /// The sender's receiver index of the link.
+    pub receiver_index: U32,
+    /// What an answer repeats.
+    pub nonce: U64,
+}
+
+/// What a [`LinkMessage`] says.
+pub mod link_op {
+    /// Open a further link.
+    pub const OPEN: u8 = 1;
+    /// It is open.
+    pub const ACCEPT: u8 = 2;
+    /// Is the link alive?
+    pub const PROBE: u8 = 3;
+    /// It is.
+    pub const ANSWER: u8 = 4;
+    /// There is no such link, or it is not wanted.
+    pub const CLOSE: u8 = 5;
+    /// The sender found the link dead. Sent over another one.
+    pub const DOWN: u8 = 6;
+}
+
 /// What the plaintext of a data message is, its first four bytes.
 pub mod codec {
     /// Nothing: proves liveness and confirms a session.
     pub const KEEPALIVE: u32 = 0;
     /// An IPv6 packet.
     pub const IPV6: u32 = 1;
-    /// A message about the link itself.
+    /// A message about a link: [`super::LinkMessage`].
     pub const LINK: u32 = 2;
     /// Sealed transit: a label block of 16 bytes and the inner message.
     pub const TRANSIT: u32 = 3;
@@ -313,6 +345,7 @@ const _: () = assert!(size_of::<Data>() == 16);
 const _: () = assert!(size_of::<Beacon>() == 40);
 const _: () = assert!(size_of::<Transit>() == 40);
 const _: () = assert!(size_of::<Control>() == 16);
+const _: () = assert!(size_of::<LinkMessage>() == 16);
 
 #[cfg(test)]
 mod tests;

@@ -215,11 +215,11 @@ impl Engine {
     /// Sends the message at `range` of a buffer, under a transit header if its path is routed.
     pub(super) fn send(&mut self, path: &Path, buf: &mut [u8], range: Range<usize>) -> Result<(), DropReason> {
         match path {
-            Path::Direct(to) => self.transmit(to, buf.get(range).ok_or(DropReason::BadLength)?),
+            Path::Direct(to) => self.transmit_or_mourn(to, buf.get(range).ok_or(DropReason::BadLength)?),
             Path::Routed { slot, hops } => {
                 let (node, tables) = (&mut self.node, &mut self.tables);
                 let (range, to) = dataplane::originate(node, tables, clock::now(), (*slot, hops), buf, range)?;
-                self.transmit(&to, buf.get(range).ok_or(DropReason::BadLength)?)
+                self.transmit_or_mourn(&to, buf.get(range).ok_or(DropReason::BadLength)?)
             }
         }
     }
@@ -240,7 +240,17 @@ impl Engine {
         self.scratch = buf;
     }
 
-    pub(super) fn transmit(&self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
+    /// Sends a message. When the endpoint cannot be reached from here, a link that ends there is dead at once.
+    pub(super) fn transmit_or_mourn(&mut self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
+        let sent = self.transmit(to, message);
+        if sent == Err(DropReason::EgressDown) {
+            self.node.lost(clock::now(), |at| at == to);
+            self.collect();
+        }
+        sent
+    }
+
+    fn transmit(&self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
         self.listeners.send(to, message).map_err(|e| drop_reason(&e))
     }
 }

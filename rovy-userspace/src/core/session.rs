@@ -13,8 +13,10 @@ use super::action::Path;
 use super::aead::{AeadKey, Suite};
 use super::handshake::TransportKeys;
 use super::kdf;
+use super::link::{LINKS, Links, MOVE_NS};
 use super::time::SECOND;
 use crate::identity::PeerId;
+use crate::transport::Endpoint;
 
 /// Age at which the initiator makes a new session.
 pub(super) const REKEY_NS: u64 = 120 * SECOND;
@@ -24,9 +26,6 @@ pub(super) const REJECT_NS: u64 = 180 * SECOND;
 /// Age at which a session ends that the other side has not confirmed.
 pub(super) const HALF_OPEN_NS: u64 = 20 * SECOND;
 
-/// Time between two changes of a peer's endpoint.
-const MOVE_NS: u64 = SECOND / 10;
-
 /// Age at which a responder that was forgotten makes a new one itself, given the initiator's.
 pub(super) fn rekey_responder_ns(rekey_ns: u64) -> u64 {
     rekey_ns + rekey_ns / 8 * 3
@@ -35,17 +34,26 @@ pub(super) fn rekey_responder_ns(rekey_ns: u64) -> u64 {
 /// Bytes of a data message in front of its body: header and codec.
 const FRONT: usize = size_of::<Data>() + 4;
 
+/// Whether a message carries something for others than the two nodes.
+fn carries(kind: u32) -> bool {
+    !matches!(kind, codec::KEEPALIVE | codec::LINK)
+}
+
 pub(super) struct Session {
     pub(super) peer: PeerId,
     pub(super) remote: u32,
     pub(super) initiator: bool,
     pub(super) created_ns: u64,
+    /// How the peer is reached: the endpoint of link 0, or a route.
     pub(super) path: Path,
     pub(super) suite: Suite,
-    /// Transit over its link goes inside its data messages.
+    /// Transit over its links goes inside its data messages.
     pub(super) sealed: bool,
-    /// Hop keys of link 0: this node's direction, the peer's direction.
-    pub(super) hop: (HopKeys, HopKeys),
+    /// Tells the session's keys from those of all others of this node.
+    pub(super) serial: u64,
+    /// Hop keys of each link: this node's direction, the peer's direction.
+    hops: [(HopKeys, HopKeys); LINKS as usize],
+    pub(super) links: Links,
     send: AeadKey,
     receive: AeadKey,
     counter: u64,
@@ -55,7 +63,7 @@ pub(super) struct Session {
     /// A data message went out and nothing has come in since: when the first did.
     pub(super) waits_since: Option<u64>,
     pub(super) used: bool,
-    /// When the peer's endpoint last changed.
+    /// When the endpoint of link 0 last changed.
     moved_ns: Option<u64>,
     /// The peer has shown that it has the keys.
     pub(super) confirmed: bool,
@@ -67,8 +75,10 @@ pub(super) struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        kdf::wipe(&mut self.hop.0);
-        kdf::wipe(&mut self.hop.1);
+        for (ours, theirs) in &mut self.hops {
+            kdf::wipe(ours);
+            kdf::wipe(theirs);
+        }
     }
 }
 
@@ -93,7 +103,11 @@ impl Session {
             path,
             suite,
             sealed,
-            hop: (kdf::hop_keys(&keys.send, 0), kdf::hop_keys(&keys.receive, 0)),
+            serial: 0,
+            hops: std::array::from_fn(|n| {
+                (kdf::hop_keys(&keys.send, n as u32), kdf::hop_keys(&keys.receive, n as u32))
+            }),
+            links: Links::new(now_ns),
             send: AeadKey::new(suite, &keys.send)?,
             receive: AeadKey::new(suite, &keys.receive)?,
             counter: 0,
@@ -108,14 +122,57 @@ impl Session {
         })
     }
 
-    /// Whether the peer may be somewhere else now. Somebody who sends from two places at once moves it a few times a second,
+    /// Whether a link may be somewhere else now. Somebody who sends from two places at once moves it a few times a second,
     /// not with every packet: each move is published to the kernel.
-    pub(super) fn may_move(&mut self, now_ns: u64) -> bool {
-        let allowed = self.moved_ns.is_none_or(|t| now_ns.saturating_sub(t) >= MOVE_NS);
+    pub(super) fn may_move(&mut self, now_ns: u64, link: u8) -> bool {
+        let moved_ns = match self.links.get_mut(link) {
+            Some(link) => &mut link.moved_ns,
+            None => &mut self.moved_ns,
+        };
+        let allowed = moved_ns.is_none_or(|t| now_ns.saturating_sub(t) >= MOVE_NS);
         if allowed {
-            self.moved_ns = Some(now_ns);
+            *moved_ns = Some(now_ns);
         }
         allowed
+    }
+
+    /// Where link 0 ends; `None` for a peer behind others.
+    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
+        match &self.path {
+            Path::Direct(endpoint) => Some(endpoint),
+            Path::Routed { .. } => None,
+        }
+    }
+
+    /// Where a link that may be sent over ends.
+    pub(super) fn end_of(&self, link: u8) -> Option<Endpoint> {
+        self.links.endpoint(link, self.endpoint())
+    }
+
+    /// The link that is known at exactly this endpoint.
+    pub(super) fn link_at(&self, endpoint: &Endpoint) -> Option<u8> {
+        if self.endpoint() == Some(endpoint) {
+            return Some(0);
+        }
+        self.links.iter().find(|(_, l)| l.open() && l.endpoint == *endpoint).map(|(n, _)| n)
+    }
+
+    /// How data travels now: over the active link, or along the route.
+    pub(super) fn way(&self) -> Path {
+        match self.end_of(self.links.active()) {
+            Some(endpoint) => Path::Direct(endpoint),
+            None => self.path.clone(),
+        }
+    }
+
+    /// Hop keys of a link: this node's direction, the peer's direction.
+    pub(super) fn hop_keys(&self, link: u8) -> Option<(HopKeys, HopKeys)> {
+        self.hops.get(usize::from(link)).copied()
+    }
+
+    /// The number of a link's keys, which no other link of any session of this node has.
+    pub(super) fn key_number(&self, link: u8) -> u64 {
+        self.serial * u64::from(LINKS) + u64::from(link)
     }
 
     pub(super) fn age(&self, now_ns: u64) -> u64 {
@@ -172,11 +229,18 @@ impl Session {
         text[..4].copy_from_slice(&kind.to_le_bytes());
         tag.copy_from_slice(&self.send.seal(self.counter, front, text)?);
         self.counter += 1;
-        self.owes_since = None;
-        self.sent_ns = now_ns;
-        if kind != codec::KEEPALIVE {
+        // What is about one link says nothing about the way of data, which may be another.
+        if kind != codec::LINK {
+            self.owes_since = None;
+            self.sent_ns = now_ns;
+        }
+        if carries(kind) {
             self.used = true;
             self.waits_since.get_or_insert(now_ns);
+            // Transit goes where its slot leads; its echo is told by the traffic of the slots.
+            if kind == codec::IPV6 {
+                self.links.sent(now_ns);
+            }
         }
         Ok(start..end)
     }
@@ -197,7 +261,7 @@ impl Session {
         let kind = text.first_chunk::<4>().map(|c| u32::from_le_bytes(*c)).ok_or(DropReason::BadLength)?;
         self.waits_since = None;
         self.heard = true;
-        if kind != codec::KEEPALIVE {
+        if carries(kind) {
             self.used = true;
             self.owes_since.get_or_insert(now_ns);
         }

@@ -119,7 +119,7 @@ impl World {
             },
             16 => self.nodes[n].moved_to(now, u.arbitrary()?, any_endpoint(u)?),
             _ => {
-                self.nodes[n].restore_slot(now, u.int_in_range(0..=5)?, whom);
+                self.nodes[n].restore_slot(now, u.int_in_range(0..=5)?, whom, u.int_in_range(0..=3)?);
                 let until = self.now_ns.saturating_add(u.int_in_range(0..=200 * SECOND)?);
                 self.nodes[n].restore_index(u.arbitrary()?, until);
             }

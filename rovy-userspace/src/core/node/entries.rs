@@ -8,7 +8,7 @@ fn half_open(entry: Option<&Entry>) -> bool {
     match entry {
         Some(Entry::Attempt(_)) => true,
         Some(Entry::Session(session)) => !session.confirmed,
-        Some(Entry::Reserved(_)) | None => false,
+        Some(Entry::Link { .. } | Entry::Reserved(_)) | None => false,
     }
 }
 
@@ -30,6 +30,13 @@ impl Node {
         }
     }
 
+    pub(super) fn session_ref(&self, index: u32) -> Option<&Session> {
+        match self.entries.get(self.indices.position(index)?)? {
+            Some(Entry::Session(s)) => Some(s),
+            _ => None,
+        }
+    }
+
     /// The peer has the session's keys. Whether that is new.
     pub(super) fn confirm(&mut self, index: u32) -> bool {
         let Some(session) = self.session(index).filter(|s| !s.confirmed) else { return false };
@@ -43,8 +50,12 @@ impl Node {
         self.indices.release(index);
     }
 
+    /// Ends a session with its links.
     pub(super) fn end_session(&mut self, index: u32) {
-        self.actions.push_back(Action::Forget(index));
-        self.release(index);
+        let links = self.session(index).map(|s| s.links.iter().map(|(_, l)| l.index).collect::<Vec<_>>());
+        for index in links.into_iter().flatten().filter(|i| *i != 0).chain([index]) {
+            self.actions.push_back(Action::Forget(index));
+            self.release(index);
+        }
     }
 }

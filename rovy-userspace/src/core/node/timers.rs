@@ -90,7 +90,6 @@ impl Node {
                 self.wake(end);
                 continue;
             }
-            let direct = matches!(session.path, Path::Direct(_));
             let unconfirmed = !session.confirmed;
             if unconfirmed && !self.stranger(id) {
                 tracing::info!(peer = %id, "it did not take up the answer to its hello; with another pre-shared key it cannot");
@@ -102,9 +101,7 @@ impl Node {
             if peer.current == Some(index) {
                 peer.current = None;
                 self.actions.push_back(Action::Disconnected(id));
-                if let Some(slot) = self.slots.of(id).filter(|_| direct) {
-                    self.actions.push_back(Action::Silence(slot));
-                }
+                self.silence(id);
             }
         }
     }
@@ -125,12 +122,19 @@ impl Node {
             _ => {}
         }
         let Some(index) = current else { return };
+        self.links_due(now, id);
         let Some(session) = self.session(index) else { return };
         let (due, next) =
             (due(session, now.mono_ns, rekey_ns, keepalive_ns), next_due(session, rekey_ns, keepalive_ns));
         match due {
             Some(Due::Rekey) if !attempting && again.is_none() => self.start_handshake(now, id),
-            Some(Due::Keepalive) => self.send_data(now, index, codec::KEEPALIVE, &[]),
+            Some(Due::Keepalive) => {
+                self.send_data(now, index, codec::KEEPALIVE, &[]);
+                // Whoever is behind a NAT keeps all its links open.
+                if keepalive_ns.is_some() {
+                    self.probe_links(now, id);
+                }
+            }
             _ => {}
         }
         self.wake(next.min(now.mono_ns + SECOND).max(now.mono_ns + SECOND / 4));

@@ -73,7 +73,7 @@ fn counters_are_not_used_again_after_a_restart_with_adopted_keys() {
     restart(&mut w, 0, 1);
     let expires_ns = w.now_ns + 100 * SECOND;
     let now = w.now();
-    w.nodes[0].restore_slot(now, slot, b);
+    w.nodes[0].restore_slot(now, slot, b, 0);
     assert!(w.nodes[0].restore_index(index, expires_ns));
     let late = seal(&mut w, 1, 0);
     w.deliver(Flight { to: 0, origin: Origin::Direct(endpoint(1)), bytes: late });

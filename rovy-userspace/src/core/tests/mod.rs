@@ -1,6 +1,6 @@
 //! Nodes in memory with virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::transport::Endpoint;
 mod cookies;
 mod input;
 mod limits;
+mod links;
 mod memory;
 mod rules;
 mod sealed;
@@ -35,6 +36,11 @@ struct World {
     nodes: Vec<Node>,
     /// Of each node: slot -> neighbour.
     slots: Vec<BTreeMap<u16, PeerId>>,
+    /// Of each node, as its tables have them: receiver index -> link, slot -> link.
+    receiving: Vec<BTreeMap<u32, LinkRx>>,
+    sending: Vec<BTreeMap<u16, LinkTx>>,
+    /// Nodes from which nothing gets through over raw Ethernet (`true`) or UDP.
+    cut: BTreeSet<(usize, bool)>,
     flights: Vec<Flight>,
     /// IPv6 packets that arrived: at which node.
     arrived: Vec<(usize, Vec<u8>)>,
@@ -70,11 +76,21 @@ fn endpoint(n: usize) -> Endpoint {
     Endpoint::Udp { remote: SocketAddr::from(([192, 0, 2, n as u8 + 1], 1312)), local: None }
 }
 
+/// Where a node is on the one Ethernet segment there is.
+fn ether(n: usize) -> Endpoint {
+    Endpoint::Ethernet { ifindex: 7, mac: [n as u8; 6] }
+}
+
+const BROADCAST: Endpoint = Endpoint::Ethernet { ifindex: 7, mac: [0xff; 6] };
+
 impl World {
     fn new(n: u8) -> Self {
         let nodes: Vec<_> = (0..n).map(|i| Node::new(config(i * 16 + 1), [i; 32])).collect();
         Self {
             slots: vec![BTreeMap::new(); nodes.len()],
+            receiving: vec![BTreeMap::new(); nodes.len()],
+            sending: vec![BTreeMap::new(); nodes.len()],
+            cut: BTreeSet::new(),
             nodes,
             flights: Vec::new(),
             arrived: Vec::new(),
@@ -99,11 +115,20 @@ impl World {
     fn walk(&self, from: usize, path: &Path) -> Option<(usize, Origin)> {
         match path {
             Path::Direct(Endpoint::Udp { remote, .. }) => {
+                if self.cut.contains(&(from, false)) {
+                    return None;
+                }
                 let to =
                     (0..self.nodes.len()).find(|n| endpoint(*n) == Endpoint::Udp { remote: *remote, local: None })?;
                 Some((to, Origin::Direct(endpoint(from))))
             }
-            Path::Direct(_) => None,
+            Path::Direct(Endpoint::Ethernet { mac, .. }) => {
+                let others = (0..self.nodes.len()).filter(|n| *n != from);
+                let to = others
+                    .into_iter()
+                    .find(|n| [ether(*n), BROADCAST].contains(&Endpoint::Ethernet { ifindex: 7, mac: *mac }))?;
+                (!self.cut.contains(&(from, true))).then(|| (to, Origin::Direct(ether(from))))
+            }
             Path::Routed { slot, hops } => {
                 let (mut before, mut at) = (from, self.number(*self.slots[from].get(slot)?));
                 let mut back = Hops::new();
@@ -130,14 +155,20 @@ impl World {
                 }
                 Action::Transmit(l) => {
                     self.slots[n].insert(l.slot, l.peer);
+                    self.sending[n].insert(l.slot, l);
                 }
                 Action::Receive(l) => {
                     self.slots[n].insert(l.slot, l.peer);
+                    self.receiving[n].insert(l.index, l);
                 }
                 Action::Silence(slot) => {
                     self.slots[n].remove(&slot);
+                    self.sending[n].remove(&slot);
                 }
-                Action::Forget(_) | Action::Connected(_) | Action::Disconnected(_) => {}
+                Action::Forget(index) => {
+                    self.receiving[n].remove(&index);
+                }
+                Action::Connected(_) | Action::Disconnected(_) => {}
             }
         }
     }

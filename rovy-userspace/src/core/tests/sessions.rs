@@ -123,6 +123,11 @@ fn no_update_rewinds_the_nonces_of_data() {
         w.nodes[0].connect(now, b, vec![endpoint(1)], true);
         w.nodes[0].add_route(now, b, 7, Hops::from_iter([n]));
         w.collect(0);
+        // The endpoint that is none of the peer's any more is asked for a link.
+        for f in w.flights.drain(..).filter(|f| f.bytes[0] == 4) {
+            let counter = u64::from_le_bytes(f.bytes[8..16].try_into().expect("eight"));
+            sent.push((f.bytes[4..8].to_vec(), counter));
+        }
     }
     let before = sent.len();
     sent.sort();
