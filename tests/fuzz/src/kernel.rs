@@ -49,7 +49,7 @@ fn adopt(u: &mut Unstructured<'_>) -> Result<()> {
         }
         if let Ok(peer) = PeerId::new(tx.public_key) {
             let slot = u.int_in_range(0..=300)?;
-            node.restore_slot(now, slot, peer);
+            node.restore_slot(now, slot, peer, u.int_in_range(0..=9)?);
             assert_eq!(node.slot_owner(slot), (1..256).contains(&slot).then_some(peer), "slot {slot}");
         }
         let (index, until) = (u.arbitrary()?, u.arbitrary::<u64>()?.max(2));

@@ -23,7 +23,7 @@ const SECOND: u64 = 1_000_000_000;
 /// Messages in one run.
 const STEPS: usize = 64;
 /// Actions that one message may cause.
-const ACTIONS: usize = 16;
+const ACTIONS: usize = 64;
 /// The receiver index of the peer that the target plays.
 const INDEX: u32 = 0x0102_0304;
 /// Bytes of a message about a link.
@@ -165,6 +165,7 @@ impl World {
         let body = self.body(u, kind)?;
         let origin = match u.int_in_range(0..=9)? {
             0 => Origin::Direct(endpoint(2)),
+            2 | 3 => Origin::Direct(endpoint(3)),
             1 => Origin::Routed { slot: u.int_in_range(1..=3)?, hops: [1, 2].into_iter().collect() },
             _ => Origin::Direct(endpoint(1)),
         };
@@ -224,6 +225,9 @@ pub fn session(data: &[u8]) {
     let world = World::meet(u.arbitrary().unwrap_or_default());
     assert!(world.is_some(), "the target cannot play its part");
     let Some(mut world) = world else { return };
+    world.collect();
+    // The peer is reached by another way too, so that there is a link to open.
+    world.node.connect(world.now(), id(1), vec![endpoint(1), endpoint(3)], true);
     world.collect();
     assert!(world.connected);
     for _ in 0..STEPS {
