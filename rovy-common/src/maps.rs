@@ -205,7 +205,7 @@ impl Rate {
 pub struct Limits {
     /// From one source prefix, those that prove their address and those that do not each.
     pub source: Rate,
-    /// From everybody together that does not prove its address; the others are asked to.
+    /// From everybody together that does not prove its address; the others are asked to. And of each other [`crate::hello::Load`].
     pub load: Rate,
 }
 

@@ -337,6 +337,18 @@ pub fn check_bytes(message: &[u8], exact: bool) -> Result<(MessageType, usize), 
     check(u32::from_le_bytes(*header), message.len(), exact)
 }
 
+/// The receiver index of a message that answers something of the receiver's; `None` for a type without one, or when it is
+/// not there.
+#[must_use]
+pub fn receiver_index(kind: MessageType, message: &[u8]) -> Option<u32> {
+    let at = match kind {
+        MessageType::Response => 8,
+        MessageType::CookieReply | MessageType::Data | MessageType::Transit => 4,
+        MessageType::Hello | MessageType::Beacon | MessageType::Control => return None,
+    };
+    message.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b))
+}
+
 const _: () = assert!(size_of::<Header>() == 4);
 const _: () = assert!(size_of::<Hello>() == 320);
 const _: () = assert!(size_of::<Response>() == 156);

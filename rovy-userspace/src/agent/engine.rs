@@ -137,13 +137,16 @@ impl Engine {
     fn take(&mut self, from: Endpoint, message: &mut [u8], exact: bool) -> Result<(), DropReason> {
         let (kind, length) = wire::check_bytes(message, exact)?;
         let message = message.get_mut(..length).ok_or(DropReason::BadLength)?;
+        if kind == MessageType::Transit {
+            return self.take_transit(from, message);
+        }
+        if wire::receiver_index(kind, message).is_some_and(|index| !self.node.expects(index)) {
+            return Err(DropReason::UnknownIndex);
+        }
         if matches!(kind, MessageType::Hello | MessageType::Response) {
             self.admit(&from, message)?;
         }
-        if kind != MessageType::Transit {
-            return self.hand_over(&Origin::Direct(from), message);
-        }
-        self.take_transit(from, message)
+        self.hand_over(&Origin::Direct(from), message)
     }
 
     /// Makes and checks cookies by new secrets, here and in the kernel.

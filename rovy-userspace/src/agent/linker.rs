@@ -113,6 +113,7 @@ impl Linker {
             Action::Send(path, message) => self.engine.borrow_mut().send_message(&path, &message),
             Action::Receive(link) => self.receive(link).await,
             Action::Transmit(link) => self.transmit(link).await,
+            Action::Expect(index) => self.expect(index),
             Action::Forget(index) => self.forget(index),
             Action::Silence(slot) => self.silence(slot),
             Action::Connected(peer) => tracing::info!(%peer, "connected"),
@@ -258,12 +259,20 @@ impl Linker {
         }
     }
 
+    fn expect(&self, index: u32) {
+        if let Some(xdp) = self.engine.borrow_mut().kernel.xdp()
+            && let Err(error) = xdp.expect_index(index)
+        {
+            tracing::warn!(%error, "cannot tell the kernel a receiver index");
+        }
+    }
+
     fn forget(&self, index: u32) {
         let mut e = self.engine.borrow_mut();
         e.links.rx.remove(&index);
         let Ok(_) = e.tables.clear_receive(index);
         if let Some(xdp) = e.kernel.xdp()
-            && let Err(error) = xdp.clear_receive(index)
+            && let Err(error) = xdp.clear_receive(index).and_then(|_| xdp.forget_index(index))
         {
             tracing::warn!(%error, "cannot take a link from the kernel");
         }

@@ -131,6 +131,8 @@ pub enum Action {
     Receive(LinkRx),
     /// Send over this slot with these keys from now on.
     Transmit(LinkTx),
+    /// Messages to this receiver index are this node's from now on. Comes before what tells anybody the index.
+    Expect(u32),
     /// The receiver index is no longer valid.
     Forget(u32),
     /// Nothing leads over this slot any more.

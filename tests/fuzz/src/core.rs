@@ -278,6 +278,7 @@ impl World {
                     assert!(self.connected[n].insert(peer), "connected twice");
                 }
                 Action::Disconnected(peer) => assert!(self.connected[n].remove(&peer), "disconnected twice"),
+                Action::Expect(index) => assert!(index != 0),
                 Action::Forget(_) | Action::Silence(_) => {}
             }
         }

@@ -65,10 +65,10 @@ impl Double {
         let peer = |agent: &Agent, addresses: Vec<String>| Peer { id: agent.peer_id(), addresses };
         let peers = vec![peer(&r, listen(&["to-r1"], udp.then_some(2)))];
         let (xdp_interfaces, listening) = (vec!["to-r2".into()], listen(&["to-r1"], Some(1)));
-        a.configure(&Config { listen: listening, mode, xdp_interfaces, peers, tun: tun() })?;
+        a.configure(&Config { listen: listening, mode, xdp_interfaces, peers, tun: tun(), ..Config::default() })?;
         let peers = vec![peer(&a, listen(&["to-a1"], udp.then_some(1))), peer(&b, listen(&["to-b"], None))];
         let (xdp_interfaces, listening) = (vec!["to-a2".into()], listen(&["to-a1", "to-b"], Some(2)));
-        r.configure(&Config { listen: listening, mode, xdp_interfaces, peers, tun: tun() })?;
+        r.configure(&Config { listen: listening, mode, xdp_interfaces, peers, tun: tun(), ..Config::default() })?;
         let peers = vec![peer(&r, listen(&["to-r"], None))];
         b.configure(&Config { listen: listen(&["to-r"], None), mode, peers, tun: tun(), ..Config::default() })?;
         Ok(Self { a, r, b, ns_a, ns_r, ns_m, ns_b })

@@ -217,15 +217,12 @@ impl Node {
     fn drop_link(&mut self, index: u32, n: u8, stage: Option<Stage>) {
         let Some(session) = self.session(index) else { return };
         let Some(link) = session.links.get_mut(n) else { return };
-        let (ours, open) = (std::mem::take(&mut link.index), link.open());
+        let ours = std::mem::take(&mut link.index);
         match stage {
             Some(stage) => link.stage = stage,
             None => session.links.set(n, None),
         }
         session.links.leave(n);
-        if open {
-            self.actions.push_back(Action::Forget(ours));
-        }
         self.release(ours);
     }
 

@@ -65,7 +65,7 @@ impl Node {
     fn drop_reserved(&mut self, now_ns: u64) {
         let gone: Vec<u32> = self.reserved().filter(|(_, until)| *until <= now_ns).map(|(i, _)| i).collect();
         for index in gone {
-            self.end_session(index);
+            self.release(index);
         }
         let next = self.reserved().map(|(_, until)| until).min();
         self.wake(next.unwrap_or(u64::MAX));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rovy_common::DropReason;
 use rovy_common::label::Width;
+use rovy_common::wire::{MessageType, receiver_index};
 
 use super::*;
 use crate::identity::{PeerId, SecretKey};
@@ -46,6 +47,8 @@ struct World {
     arrived: Vec<(usize, Vec<u8>)>,
     drops: Vec<DropReason>,
     now_ns: u64,
+    /// The receiver indices that each node told the kernel.
+    expected: Vec<BTreeSet<u32>>,
 }
 
 fn secret(n: u8) -> SecretKey {
@@ -90,6 +93,7 @@ impl World {
             slots: vec![BTreeMap::new(); nodes.len()],
             receiving: vec![BTreeMap::new(); nodes.len()],
             sending: vec![BTreeMap::new(); nodes.len()],
+            expected: vec![BTreeSet::new(); nodes.len()],
             cut: BTreeSet::new(),
             nodes,
             flights: Vec::new(),
@@ -97,6 +101,12 @@ impl World {
             drops: Vec::new(),
             now_ns: SECOND,
         }
+    }
+
+    /// Another agent of the same node: what the former one told the kernel of its indices is forgotten.
+    fn restart(&mut self, n: usize, node: Node) {
+        self.nodes[n] = node;
+        self.expected[n].clear();
     }
 
     fn now(&self) -> Now {
@@ -149,6 +159,10 @@ impl World {
         while let Some(action) = self.nodes[n].poll() {
             match action {
                 Action::Send(path, bytes) => {
+                    if matches!(bytes[0], 1 | 2) {
+                        let index = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes"));
+                        assert!(self.expected[n].contains(&index), "an answer to this would be dropped by the kernel");
+                    }
                     if let Some((to, origin)) = self.walk(n, &path) {
                         self.flights.push(Flight { to, origin, bytes });
                     }
@@ -165,8 +179,10 @@ impl World {
                     self.slots[n].remove(&slot);
                     self.sending[n].remove(&slot);
                 }
+                Action::Expect(index) => assert!(self.expected[n].insert(index), "expected twice"),
                 Action::Forget(index) => {
                     self.receiving[n].remove(&index);
+                    self.expected[n].remove(&index);
                 }
                 Action::Connected(_) | Action::Disconnected(_) => {}
             }
@@ -175,6 +191,11 @@ impl World {
 
     fn deliver(&mut self, mut flight: Flight) {
         let now = self.now();
+        let kind = MessageType::from_byte(flight.bytes[0]).expect("a message");
+        if let Some(index) = receiver_index(kind, &flight.bytes) {
+            let expected = self.expected[flight.to].contains(&index);
+            assert_eq!(self.nodes[flight.to].expects(index), expected, "kernel and core know the same indices");
+        }
         match self.nodes[flight.to].message(now, &flight.origin, &mut flight.bytes) {
             Ok(Inbound::Packet(range)) => self.arrived.push((flight.to, flight.bytes[range].to_vec())),
             // These links have no tables: nobody asked for a sealed one.

@@ -51,7 +51,7 @@ fn an_idle_routed_session_ends_and_a_link_does_not() {
 fn a_peer_that_restarted_is_found_again() {
     let mut w = World::new(2);
     w.connect(0, 1);
-    w.nodes[1] = Node::new(config(17), [99; 32]);
+    w.restart(1, Node::new(config(17), [99; 32]));
     w.send(0, 1, 1).expect("the old session still seals");
     assert_eq!(w.drops, [DropReason::UnknownIndex]);
     w.pass(30);
