@@ -13,12 +13,14 @@ mod linker;
 mod listeners;
 mod memory;
 mod options;
+mod remembered;
 mod tasks;
 mod transit;
 mod tun;
 mod views;
 
 pub use options::Options;
+pub use remembered::Remembered;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -11,6 +11,7 @@ mod types;
 pub use client::{Client, ClientError};
 
 pub use command::{Command, Failure, FailureKind, Reply, Request, Requests};
+pub use http::Method;
 pub use server::{ApiError, Server, serve};
 pub use types::{
     Discovery, DiscoveryListener, Drops, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener, ListenerState,

@@ -121,7 +121,7 @@ fn ended(socket: &Path) -> Outcome {
     Ok(())
 }
 
-fn text(command: &Command, answer: Value) -> Outcome<String> {
+pub(super) fn text(command: &Command, answer: Value) -> Outcome<String> {
     Ok(match command {
         Command::Info => show::info(&read(answer)?),
         Command::Stop { keep_transit: false } => format!("stopped\n\nnext: {}\n", super::outcome::start_command()),

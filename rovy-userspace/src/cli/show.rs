@@ -258,7 +258,7 @@ pub(super) fn stats(s: &Stats) -> String {
     let drops: Vec<_> = reasons
         .iter()
         .map(|r| (r, s.drops.kernel.get(*r).copied().unwrap_or(0), s.drops.agent.get(*r).copied().unwrap_or(0)))
-        .filter(|(_, kernel, agent)| kernel + agent > 0)
+        .filter(|(_, kernel, agent)| *kernel > 0 || *agent > 0)
         .map(|(r, kernel, agent)| [r.to_string(), kernel.to_string(), agent.to_string()])
         .collect();
     if drops.is_empty() {

@@ -14,7 +14,7 @@ const MAX_QUERY: usize = 4096;
 
 /// Whether a command changes something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Method {
+pub enum Method {
     /// It reads.
     Get,
     /// It changes.
@@ -24,7 +24,7 @@ pub(super) enum Method {
 impl Method {
     /// As it stands in a request.
     #[must_use]
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
@@ -58,7 +58,7 @@ pub(super) fn method(path: &str) -> Option<Method> {
 impl Command {
     /// The request of the command: method, and path with query.
     #[must_use]
-    pub(super) fn to_http(&self) -> (Method, String) {
+    pub fn to_http(&self) -> (Method, String) {
         let flag = |persist: &bool| if *persist { "&persist" } else { "" };
         let escape = |text: &dyn std::fmt::Display| utf8_percent_encode(&text.to_string(), ESCAPED).to_string();
         let target = match self {

@@ -249,6 +249,10 @@ impl Node {
             tracing::warn!(peer = %id, "its answer does not authenticate: is the pre-shared key the same at both ends?");
         }
         let (keys, choice) = finished?;
+        // Only what was on offer can be chosen.
+        if choice.suite == Suite::Aes256Gcm && !self.config.aes {
+            return Err(DropReason::BadHandshake);
+        }
         peer.rtt_ns = Some(now.mono_ns.saturating_sub(attempt.sent_ns));
         // Even when the other end does not say so: then nothing passes rather than something in the open.
         let sealed = attempt.sealed || choice.sealed;
