@@ -118,15 +118,24 @@ fn read(path: &Path, node: PeerId) -> io::Result<Option<Remembered>> {
 }
 
 /// Replaces the file as a whole: a crash leaves the old one or the new one.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let written = replace(path, &new, text);
+    if written.is_err() {
+        // What was begun takes room on a disk that has none.
+        let _ = std::fs::remove_file(&new);
+    }
+    written
+}
+
+fn replace(path: &Path, new: &Path, text: &str) -> io::Result<()> {
     if let Some(dir) = path.parent().filter(|d| !d.exists()) {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&new, path)
+    std::fs::rename(new, path)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use rovy_common::wire::{MessageType, check_bytes};
-use rovy_userspace::core::{Action, HEADROOM, Hops, Inbound, Node, Now, Origin, Path, TAILROOM, mac1, mac1_key};
+use rovy_common::wire::{Beacon, MessageType, check_bytes};
+use rovy_userspace::core::{Action, HEADROOM, Heard, Hops, Inbound, Node, Now, Origin, Path, TAILROOM, mac1, mac1_key};
 use rovy_userspace::fc00::packet::{destination, source};
 use rovy_userspace::identity::PeerId;
 use rovy_userspace::transport::Endpoint;
@@ -184,8 +184,21 @@ impl World {
         Ok(())
     }
 
+    /// The same as a beacon of one of the three keys, heard on a link.
+    fn hear(&mut self, to: usize, from: &Origin, bytes: &[u8]) {
+        let (Origin::Direct(from), true) = (from, bytes.len() == size_of::<Beacon>()) else { return };
+        let mut bytes = bytes.to_vec();
+        let key = id(usize::from(bytes[7]) % 3);
+        bytes[8..].copy_from_slice(key.public_key());
+        let networks = [([0, 0, 0, 1].into(), 1), ([128, 0, 0, 1].into(), 1)];
+        let heard = Heard { from: *from, group: bytes[6] < 224, networks: &networks };
+        let now = self.now();
+        let _ = self.nodes[to].beacon(now, &heard, &bytes);
+    }
+
     fn arrive(&mut self, to: usize, from: &Origin, mut bytes: Vec<u8>) {
         let now = self.now();
+        self.hear(to, from, &bytes);
         match self.nodes[to].message(now, from, &mut bytes) {
             Ok(Inbound::Packet(range)) => {
                 let packet = bytes.get(range).unwrap_or_default();
@@ -279,7 +292,7 @@ impl World {
                 }
                 Action::Disconnected(peer) => assert!(self.connected[n].remove(&peer), "disconnected twice"),
                 Action::Expect(index) => assert!(index != 0),
-                Action::Forget(_) | Action::Silence(_) => {}
+                Action::Beacon(..) | Action::Forget(_) | Action::Silence(_) => {}
             }
         }
         let node = &self.nodes[n];

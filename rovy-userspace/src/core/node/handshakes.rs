@@ -20,7 +20,7 @@ use crate::identity::PeerId;
 use crate::transport::Endpoint;
 
 /// Time between a hello and the next try.
-const RETRY_NS: u64 = 5 * SECOND;
+pub(super) const RETRY_NS: u64 = 5 * SECOND;
 /// Spread of the next try, so that two nodes do not keep meeting half-way.
 const JITTER_NS: u64 = SECOND / 3;
 /// A peer that is not to be kept is given up after this long.
@@ -59,6 +59,7 @@ impl Node {
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let mut paths = peer.paths();
+        paths.extend(self.discovery.found.paths(id).filter(|p| !peer.dial.iter().any(|e| *p == Path::Direct(*e))));
         let (current, tried) = (peer.current, peer.tries > 0);
         let psk = self.psk(id);
         if let Some(session) = current.and_then(|i| self.session_ref(i)) {
@@ -258,6 +259,9 @@ impl Node {
         peer.attempt = None;
         peer.tries = 0;
         peer.received_ns = Some(now.mono_ns);
+        if let Some(behind) = translated(origin, choice.observed) {
+            peer.behind_nat = behind;
+        }
         let remote = response.sender_index.get();
         let path = origin.back();
         let terms = Terms { peer: id, remote, initiator: true, path, suite: choice.suite, sealed };
@@ -365,6 +369,16 @@ impl Node {
 /// All of a hello but mac2, which differs from path to path.
 fn without_mac2(hello: &[u8]) -> &[u8] {
     &hello[..hello.len().saturating_sub(16)]
+}
+
+/// Whether a NAT changes the address that this node's messages leave with: the peer saw another than the one it answered to.
+/// `None` when that cannot be told.
+fn translated(origin: &Origin, seen: Option<SocketAddr>) -> Option<bool> {
+    match origin {
+        Origin::Direct(Endpoint::Udp { local: Some(local), .. }) => Some(seen?.ip() != local.to_canonical()),
+        Origin::Direct(Endpoint::Ethernet { .. }) => Some(false),
+        _ => None,
+    }
 }
 
 fn observed(origin: &Origin) -> Option<SocketAddr> {

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::core::action::Origin;
+use crate::core::discovery::TRIED;
 use crate::core::peer::QUEUE;
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
@@ -56,7 +57,7 @@ impl Node {
 
     /// Every bound by its name, with what is in use of it.
     #[must_use]
-    pub fn limits(&self) -> [(&'static str, Use); 6] {
+    pub fn limits(&self) -> [(&'static str, Use); 7] {
         let (slots, all_slots) = self.slots.used();
         let (strangers, most_strangers) = self.slots.strangers();
         let waiting = self.peers.values().map(|p| p.queue.len()).max().unwrap_or(0);
@@ -67,6 +68,7 @@ impl Node {
             ("handshakes", Use { used: self.half_open, max: self.config.handshakes }),
             ("slots", Use { used: slots, max: all_slots }),
             ("stranger_slots", Use { used: strangers, max: most_strangers }),
+            ("discovered", Use { used: self.discovery.found.strangers(), max: TRIED }),
             ("peer_queue", Use { used: waiting, max: QUEUE }),
         ]
     }
