@@ -195,6 +195,21 @@ pub fn take(bucket: &impl Bucket, now_ns: u64, rate: &Rate) -> bool {
     false
 }
 
+/// What the node takes only so much of, whoever sends it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Load {
+    /// Hellos that do not prove their source.
+    Hellos = 0,
+    /// Responses to hellos of this node's own.
+    Responses = 1,
+    /// What belongs to no session: beacons, frames to a group of stations, bytes that cannot be told.
+    Others = 2,
+}
+
+/// How many buckets [`Load`] names.
+pub const LOADS: u32 = 3;
+
 /// Where the state in front of the handshake is kept.
 pub trait Gate {
     /// A bucket.
@@ -207,8 +222,8 @@ pub trait Gate {
     fn secrets(&self) -> Option<&Secrets>;
     /// A prefix's bucket of hellos that prove their source, or of those that do not. `None` when none can be kept.
     fn bucket(&self, prefix: &Prefix, proven: bool) -> Option<Self::Bucket<'_>>;
-    /// The node's bucket of hellos that do not prove their source.
-    fn load(&self) -> Option<Self::Bucket<'_>>;
+    /// A bucket of the whole node.
+    fn load(&self, of: Load) -> Option<Self::Bucket<'_>>;
     /// Eight bytes that differ from reply to reply.
     fn nonce(&self) -> u64;
 }
@@ -232,7 +247,7 @@ pub fn judge<G: Gate>(gate: &G, mac1: &Key, limits: &Limits, m: &Sealed, whence:
         return Verdict::Drop(DropReason::BadMac1);
     }
     if m.covered[0] as u8 != MessageType::Hello as u8 {
-        return Verdict::Admit;
+        return within(gate, limits, Load::Responses);
     }
     let Some(secrets) = gate.secrets() else { return Verdict::Drop(DropReason::Limit) };
     let cookie = whence.cookie(&secrets.current);
@@ -242,11 +257,22 @@ pub fn judge<G: Gate>(gate: &G, mac1: &Key, limits: &Limits, m: &Sealed, whence:
     if !take(&bucket, gate.now_ns(), &limits.source) {
         return Verdict::Drop(DropReason::RateLimited);
     }
-    let Some(load) = gate.load() else { return Verdict::Drop(DropReason::Limit) };
+    let Some(load) = gate.load(Load::Hellos) else { return Verdict::Drop(DropReason::Limit) };
     if proven || take(&load, gate.now_ns(), &limits.load) {
         return Verdict::Admit;
     }
     Verdict::Reply(reply(m, &cookie, gate.nonce()))
+}
+
+/// Judges what is limited for the whole node only.
+#[inline(always)]
+#[must_use]
+pub fn within<G: Gate>(gate: &G, limits: &Limits, of: Load) -> Verdict {
+    match gate.load(of) {
+        None => Verdict::Drop(DropReason::Limit),
+        Some(bucket) if take(&bucket, gate.now_ns(), &limits.load) => Verdict::Admit,
+        Some(_) => Verdict::Drop(DropReason::RateLimited),
+    }
 }
 
 /// Judges a hello or response that came out of transit over a link: there is no address that a cookie could bind.
@@ -256,7 +282,7 @@ pub fn judge_routed<G: Gate>(gate: &G, mac1: &Key, limits: &Limits, m: &Sealed, 
         return Verdict::Drop(DropReason::BadMac1);
     }
     if m.covered[0] as u8 != MessageType::Hello as u8 {
-        return Verdict::Admit;
+        return within(gate, limits, Load::Responses);
     }
     match gate.bucket(&slot_prefix(slot), true) {
         None => Verdict::Drop(DropReason::Limit),

@@ -9,7 +9,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// Version of these layouts, part of the pin path. Raise it with any change in this file or in
 /// [`crate::count`]: a map of another layout would be adopted silently.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// The first layout whose maps of links ([`RxLink`], [`ReplayWords`], [`TxLink`], `SLOTS`, `COUNTERS`, `PORTS`) are those of
 /// [`LAYOUT`]. An agent goes on with the links of such a layout without losing a packet; whoever changes one of these maps
@@ -123,8 +123,8 @@ pub struct TxLink {
     pub kind: u32,
     /// The slot this entry serves.
     pub slot: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Which of the neighbour's links the slot belongs to; the entry may lead over another one of them.
+    pub link: u32,
     /// The frame's header with all length fields and the UDP checksum zero and the IPv4 checksum computed so.
     pub header: [u8; HEADER],
     /// Zero.
@@ -146,7 +146,7 @@ impl Default for TxLink {
             flags: 0,
             kind: 0,
             slot: 0,
-            reserved: 0,
+            link: 0,
             header: [0; HEADER],
             padding: [0; 2],
             public_key: [0; 32],
@@ -205,7 +205,7 @@ impl Rate {
 pub struct Limits {
     /// From one source prefix, those that prove their address and those that do not each.
     pub source: Rate,
-    /// From everybody together that does not prove its address; the others are asked to.
+    /// From everybody together that does not prove its address; the others are asked to. And of each other [`crate::hello::Load`].
     pub load: Rate,
 }
 

@@ -297,13 +297,45 @@ pub mod echo {
     pub const REPLY: u8 = 2;
 }
 
+/// The body of a data message of codec [`codec::LINK`]: about one of the links of its session.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct LinkMessage {
+    /// One of [`link_op`].
+    pub op: u8,
+    /// The number of the link: 0 is the one of the handshake.
+    pub link: u8,
+    /// Zero.
+    pub reserved: U16,
+    /// The sender's receiver index of the link.
+    pub receiver_index: U32,
+    /// What an answer repeats.
+    pub nonce: U64,
+}
+
+/// What a [`LinkMessage`] says.
+pub mod link_op {
+    /// Open a further link.
+    pub const OPEN: u8 = 1;
+    /// It is open.
+    pub const ACCEPT: u8 = 2;
+    /// Is the link alive?
+    pub const PROBE: u8 = 3;
+    /// It is.
+    pub const ANSWER: u8 = 4;
+    /// There is no such link, or it is not wanted.
+    pub const CLOSE: u8 = 5;
+    /// The sender found the link dead. Sent over another one.
+    pub const DOWN: u8 = 6;
+}
+
 /// What the plaintext of a data message is, its first four bytes.
 pub mod codec {
     /// Nothing: proves liveness and confirms a session.
     pub const KEEPALIVE: u32 = 0;
     /// An IPv6 packet.
     pub const IPV6: u32 = 1;
-    /// A message about the link itself.
+    /// A message about a link: [`super::LinkMessage`].
     pub const LINK: u32 = 2;
     /// Sealed transit: a label block of 16 bytes and the inner message.
     pub const TRANSIT: u32 = 3;
@@ -372,6 +404,18 @@ pub fn check_bytes(message: &[u8], exact: bool) -> Result<(MessageType, usize), 
     check(u32::from_le_bytes(*header), message.len(), exact)
 }
 
+/// The receiver index of a message that answers something of the receiver's; `None` for a type without one, or when it is
+/// not there.
+#[must_use]
+pub fn receiver_index(kind: MessageType, message: &[u8]) -> Option<u32> {
+    let at = match kind {
+        MessageType::Response => 8,
+        MessageType::CookieReply | MessageType::Data | MessageType::Transit => 4,
+        MessageType::Hello | MessageType::Beacon | MessageType::Control => return None,
+    };
+    message.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b))
+}
+
 const _: () = assert!(size_of::<Header>() == 4);
 const _: () = assert!(size_of::<Hello>() == 320);
 const _: () = assert!(size_of::<Response>() == 156);
@@ -383,6 +427,7 @@ const _: () = assert!(size_of::<Control>() == 16);
 const _: () = assert!(size_of::<KeyAnswer>() == 48);
 const _: () = assert!(size_of::<Probe>() == 186);
 const _: () = assert!(size_of::<Echo>() == 16);
+const _: () = assert!(size_of::<LinkMessage>() == 16);
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,12 @@
-//! Hellos and responses: dropped, answered with a cookie reply, or handed to the agent.
+//! What is for the agent and of no session: dropped, answered with a cookie reply, or handed up.
 
 use crate::atomic::opaque;
 use crate::gate::Gate;
 use crate::packet::{Packet, word64};
 use crate::parse::Frame;
-use crate::{reply, tally};
+use crate::{maps, reply, tally};
 use rovy_common::encap;
-use rovy_common::hello::{self, Sealed, Verdict, Whence};
+use rovy_common::hello::{self, Load, Sealed, Verdict, Whence};
 use rovy_common::maps::{Config, kind};
 use rovy_common::wire::{Hello, MessageType, Response};
 use rovy_common::{DropReason, UpReason};
@@ -20,11 +20,25 @@ const RESPONSE: usize = size_of::<Response>();
 pub fn run(packet: &mut Packet, frame: &Frame, config: &Config) -> u32 {
     let Some(m) = read(packet, frame) else { return tally::up(UpReason::Control) };
     let index = (m.covered[0] >> 32) as u32;
+    let receiver = m.covered[1] as u32;
+    if frame.first as u8 == MessageType::Response as u8 && !maps::is_given(receiver) {
+        return tally::drop(packet, DropReason::UnknownIndex, receiver);
+    }
     match hello::judge(&Gate::now(), &config.mac1, &config.limits, &m, &Whence::of(&frame.source)) {
         Verdict::Admit => tally::up(UpReason::Control),
         Verdict::Drop(reason) => tally::drop(packet, reason, index),
         Verdict::Reply(words) if reply::write(packet, &frame.source, &words) => tally::answered(),
         Verdict::Reply(_) => tally::drop(packet, DropReason::BadMac2, index),
+    }
+}
+
+/// Something else, which goes up for this reason.
+#[inline(always)]
+#[must_use]
+pub fn other(packet: &Packet, reason: UpReason, config: &Config) -> u32 {
+    match hello::within(&Gate::now(), &config.limits, Load::Others) {
+        Verdict::Drop(reason) => tally::drop(packet, reason, 0),
+        Verdict::Admit | Verdict::Reply(_) => tally::up(reason),
     }
 }
 

@@ -29,6 +29,7 @@ pub fn run(packet: &mut Packet) -> u32 {
         Ok(found) => found,
         Err(Other::Done(action)) => return action,
         Err(Other::Handshake) => return admit::run(&mut packet.again(), &frame, config),
+        Err(Other::Stray(reason)) => return admit::other(packet, reason, config),
     };
     match hop::hop(&tables, width, Place::Kernel { moved }, rx, m) {
         Verdict::Here(_) => tally::up(UpReason::Local),
@@ -52,6 +53,8 @@ enum Other {
     Done(u32),
     /// A hello or response, to whomever.
     Handshake,
+    /// The agent may see it for this reason, but only so much of it.
+    Stray(UpReason),
 }
 
 /// The link a transit message belongs to and whether it moved.
@@ -74,35 +77,35 @@ fn find<'a>(packet: &Packet, tables: &'a Maps, frame: &'a Frame) -> Result<(&'a 
         return Err(Other::Done(tally::pass()));
     }
     let oversized = packet.len() > LONGEST || packet.whole_len() > packet.len();
+    // Nobody guesses an index: what names one of a session is the session's matter.
+    let linked = tables.rx(frame.second).is_some();
+    let given = linked || maps::is_given(frame.second);
+    let large = || if given { Other::Done(tally::up(UpReason::Oversized)) } else { Other::Stray(UpReason::Oversized) };
     let reason = match checked {
         Ok((MessageType::Hello | MessageType::Response, _)) if frame.sound && !oversized => {
             return Err(Other::Handshake);
         }
-        _ if group => return Err(Other::Done(tally::up(UpReason::Control))),
-        _ if oversized => return Err(Other::Done(tally::up(UpReason::Oversized))),
+        _ if group => return Err(Other::Stray(UpReason::Control)),
+        _ if oversized => return Err(large()),
         _ if !frame.sound => DropReason::BadLength,
-        Err(DropReason::BadLength) if packet.len() > USUAL => {
-            return Err(Other::Done(tally::up(UpReason::Oversized)));
-        }
+        Err(DropReason::BadLength) if packet.len() > USUAL => return Err(large()),
         Err(reason) => reason,
-        Ok((MessageType::Transit, _)) if long => return Err(Other::Done(tally::up(UpReason::LongLabel))),
+        Ok((MessageType::Transit, _)) if long && linked => return Err(Other::Done(tally::up(UpReason::LongLabel))),
         Ok((MessageType::Transit, _)) => match (transit, rx) {
             (Some(m), Some(rx)) => return Ok((rx, m, true)),
-            (Some(_), None) => DropReason::UnknownIndex,
-            (None, _) => DropReason::BadLength,
+            (None, _) if !long => DropReason::BadLength,
+            _ => DropReason::UnknownIndex,
         },
         Ok((MessageType::Control, _)) => DropReason::Malformed,
-        Ok((
-            MessageType::Hello
-            | MessageType::Response
-            | MessageType::CookieReply
-            | MessageType::Data
-            | MessageType::Beacon,
-            _,
-        )) => return Err(Other::Done(tally::up(UpReason::Control))),
+        Ok((MessageType::CookieReply | MessageType::Data, _)) if given => {
+            return Err(Other::Done(tally::up(UpReason::Control)));
+        }
+        Ok((MessageType::CookieReply | MessageType::Data, _)) => DropReason::UnknownIndex,
+        Ok((MessageType::Hello | MessageType::Response | MessageType::Beacon, _)) => {
+            return Err(Other::Stray(UpReason::Control));
+        }
     };
-    let index = transit.map_or(0, Message::index);
-    Err(Other::Done(tally::drop(packet, reason, index)))
+    Err(Other::Done(tally::drop(packet, reason, frame.second)))
 }
 
 /// Whether the frame was sent to this node: to the interface's own address and, over UDP, to one of its sockets.

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::bpf_get_prandom_u32;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap};
-use rovy_common::hello::{self, Bucket, Prefix};
+use rovy_common::hello::{self, Bucket, Load, Prefix};
 use rovy_common::maps::{Buckets, Secrets};
 
 #[map]
@@ -14,9 +14,9 @@ static SECRETS: Array<Secrets> = Array::with_max_entries(1, 0);
 /// Sources that nobody hears of any more make room for new ones.
 #[map]
 static BUCKETS: LruHashMap<Prefix, Buckets> = LruHashMap::with_max_entries(1024, 0);
-/// The bucket of hellos that do not prove their source.
+/// The buckets of the whole node, by [`Load`].
 #[map]
-static LOAD: Array<u64> = Array::with_max_entries(1, 0);
+static LOAD: Array<u64> = Array::with_max_entries(hello::LOADS, 0);
 
 impl Bucket for Word {
     #[inline(always)]
@@ -73,9 +73,9 @@ impl hello::Gate for Gate {
     }
 
     #[inline(always)]
-    fn load(&self) -> Option<Word> {
+    fn load(&self, of: Load) -> Option<Word> {
         // SAFETY: the word is a map value.
-        LOAD.get_ptr_mut(0).map(|at| unsafe { Word::new(at) })
+        LOAD.get_ptr_mut(of as u32).map(|at| unsafe { Word::new(at) })
     }
 
     #[inline(always)]

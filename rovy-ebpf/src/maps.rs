@@ -20,6 +20,9 @@ static RX_MASK: Global<u32> = Global::new(0);
 static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 #[map]
 static RX: Array<RxLink> = Array::with_max_entries(1, 0);
+/// By position as well: the receiver index that the agent gave out, links' or not; 0 for none.
+#[map]
+static GIVEN: Array<u32> = Array::with_max_entries(1, 0);
 /// The agent marks in the same words what goes up to it.
 #[map]
 static REPLAY: Array<Window> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -128,6 +131,13 @@ pub fn forget(position: u32) {
 #[must_use]
 pub fn config() -> Option<&'static Config> {
     CONFIG.get(0)
+}
+
+/// Whether the agent gave this receiver index out, to whomever.
+#[inline(always)]
+#[must_use]
+pub fn is_given(index: u32) -> bool {
+    index != 0 && GIVEN.get(index & RX_MASK.load()).is_some_and(|given| *given == index)
 }
 
 /// Whether an address is this node's.

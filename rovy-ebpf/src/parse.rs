@@ -17,6 +17,8 @@ pub struct Frame {
     pub sound: bool,
     /// The first word of the message.
     pub first: u32,
+    /// The word behind it: the receiver index of most types. 0 when it is not there.
+    pub second: u32,
     /// What a hop reads of a transit message with a normal label, when there are as many bytes.
     pub message: Option<Message<2>>,
 }
@@ -102,7 +104,7 @@ fn ethernet(packet: &Packet, eth: &[u8; encap::ETH]) -> Frame {
     let mut frame = frame(packet, eth, kind::ETHERNET);
     frame.sound = true;
     frame.available = packet.len() - encap::ETH;
-    fill::<{ encap::ETH }, { encap::ETH + 4 }, { encap::ETH + 56 }>(packet, &mut frame);
+    fill::<{ encap::ETH }, { encap::ETH + 4 }, { encap::ETH + 8 }, { encap::ETH + 56 }>(packet, &mut frame);
     frame
 }
 
@@ -120,7 +122,7 @@ fn udp4(packet: &Packet) -> Option<Frame> {
     frame.available = udp.wrapping_sub(8);
     frame.source.addrs_be[0] = word64(h, 26);
     frame.source.ports_be = word32(h, 34);
-    fill::<{ encap::UDP4 }, { encap::UDP4 + 4 }, { encap::UDP4 + 56 }>(packet, &mut frame);
+    fill::<{ encap::UDP4 }, { encap::UDP4 + 4 }, { encap::UDP4 + 8 }, { encap::UDP4 + 56 }>(packet, &mut frame);
     Some(frame)
 }
 
@@ -137,7 +139,7 @@ fn udp6(packet: &Packet) -> Option<Frame> {
     frame.available = udp.wrapping_sub(8);
     frame.source.addrs_be = [word64(h, 22), word64(h, 30), word64(h, 38), word64(h, 46)];
     frame.source.ports_be = word32(h, 54);
-    fill::<{ encap::UDP6 }, { encap::UDP6 + 4 }, { encap::UDP6 + 56 }>(packet, &mut frame);
+    fill::<{ encap::UDP6 }, { encap::UDP6 + 4 }, { encap::UDP6 + 8 }, { encap::UDP6 + 56 }>(packet, &mut frame);
     Some(frame)
 }
 
@@ -149,16 +151,21 @@ fn frame<const N: usize>(packet: &Packet, h: &[u8; N], kind: u32) -> Frame {
         ifindex: packet.ifindex(),
         ..Source::default()
     };
-    Frame { source, header: encap::header_len(kind), available: 0, sound: false, first: 0, message: None }
+    Frame { source, header: encap::header_len(kind), available: 0, sound: false, first: 0, second: 0, message: None }
 }
 
-/// Reads the message behind `H` header bytes; `FIRST` and `ALL` are the ends of its first word and of what a hop reads.
+/// Reads the message behind `H` header bytes; `FIRST`, `SECOND` and `ALL` are the ends of its first two words and of what a
+/// hop reads.
 #[inline(always)]
-fn fill<const H: usize, const FIRST: usize, const ALL: usize>(packet: &Packet, frame: &mut Frame) {
+fn fill<const H: usize, const FIRST: usize, const SECOND: usize, const ALL: usize>(packet: &Packet, frame: &mut Frame) {
     if let Some(b) = packet.head::<ALL>() {
         let w = |i: usize| word64(b, H + 8 * i);
         frame.first = w(0) as u32;
+        frame.second = (w(0) >> 32) as u32;
         frame.message = Some(Message { head: [w(0), w(1)], tag: w(2), label: [w(3), w(4)], inner: [w(5), w(6)] });
+    } else if let Some(b) = packet.head::<SECOND>() {
+        frame.first = word32(b, H);
+        frame.second = word32(b, H + 4);
     } else if let Some(b) = packet.head::<FIRST>() {
         frame.first = word32(b, H);
     } else {

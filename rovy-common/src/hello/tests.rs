@@ -12,7 +12,7 @@ struct Node {
     now_ns: Cell<u64>,
     secrets: Secrets,
     sources: core::cell::RefCell<BTreeMap<Prefix, std::rc::Rc<[Cell<u64>; 2]>>>,
-    load: Cell<u64>,
+    loads: [Cell<u64>; LOADS as usize],
 }
 
 struct One<'a>(std::rc::Rc<[Cell<u64>; 2]>, usize, Option<&'a Cell<u64>>);
@@ -44,8 +44,8 @@ impl Gate for Node {
         let source = self.sources.borrow_mut().entry(*prefix).or_default().clone();
         Some(One(source, usize::from(proven), None))
     }
-    fn load(&self) -> Option<One<'_>> {
-        Some(One(std::rc::Rc::default(), 0, Some(&self.load)))
+    fn load(&self, of: Load) -> Option<One<'_>> {
+        Some(One(std::rc::Rc::default(), 0, Some(&self.loads[of as usize])))
     }
     fn nonce(&self) -> u64 {
         77
@@ -78,7 +78,7 @@ fn run(node: &Node, m: &Sealed, from: &Whence) -> Verdict {
 /// A node from which everybody has taken what goes through unproven.
 fn loaded() -> Node {
     let n = node();
-    n.load.set(u64::MAX >> 1);
+    n.loads[0].set(u64::MAX >> 1);
     n
 }
 
@@ -206,15 +206,19 @@ fn two_hundred_a_second_need_no_cookie() {
 }
 
 #[test]
-fn a_response_needs_its_mac1_alone() {
+fn two_hundred_responses_a_second_need_their_mac1_alone() {
     let n = loaded();
     let mut m = hello(1);
     m.covered[0] += 1;
     assert_eq!(run(&n, &m, &at("192.0.2.1:1")), Verdict::Drop(DropReason::BadMac1));
     m.mac1 = mac(&MAC1, &m.covered);
-    for _ in 0..100 {
+    for _ in 0..200 {
         assert_eq!(run(&n, &m, &at("192.0.2.1:1")), Verdict::Admit);
     }
+    let limited = Verdict::Drop(DropReason::RateLimited);
+    assert_eq!(run(&n, &m, &at("192.0.2.2:1")), limited, "wherever it comes from");
+    assert_eq!(judge_routed(&n, &MAC1, &Limits::default(), &m, 3), limited);
+    assert_eq!(within(&n, &Limits::default(), Load::Others), Verdict::Admit, "each kind has its own");
 }
 
 #[test]

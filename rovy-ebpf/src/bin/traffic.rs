@@ -1,4 +1,4 @@
-//! The object of benchmarks and tests: a generator, a bare redirect and a sink, all around the programs that are
+//! The object of benchmarks and tests: generators, a bare redirect and a sink, all around the programs that are
 //! measured, and programs that stand for another's. Uses nothing of the library, whose maps would come along.
 #![no_std]
 #![no_main]
@@ -19,10 +19,20 @@ const HEAD: usize = 8;
 /// Where the stamp stands behind Ethernet, IPv6 and UDP headers.
 const AT: usize = 62 + HEAD;
 
+/// Words of a whole frame that [`flood`] sends.
+const WHOLE: usize = 48;
+
 /// How many stamps there are; the loader sets it.
 #[unsafe(no_mangle)]
 static STAMP_COUNT: Global<u32> = Global::new(0);
 
+/// How many frames there are to flood with, less one; a power of two less one. The loader sets it.
+#[unsafe(no_mangle)]
+static FRAME_MASK: Global<u32> = Global::new(0);
+
+/// What [`flood`] sends, whole and ready.
+#[map]
+static FRAMES: Array<[u64; WHOLE]> = Array::with_max_entries(1, 0);
 #[map]
 static STAMPS: Array<Stamp> = Array::with_max_entries(1, 0);
 /// What all packets have in common, up to the stamp.
@@ -77,6 +87,33 @@ fn aim() -> u32 {
     }
 }
 
+/// Sends one frame after the other, from the first again after the last. As [`generate`] otherwise.
+#[xdp]
+fn flood(ctx: XdpContext) -> u32 {
+    whole(&ctx).unwrap_or(XDP_ABORTED)
+}
+
+#[inline(always)]
+fn whole(ctx: &XdpContext) -> Option<u32> {
+    let next = NEXT.get_ptr_mut(0)?;
+    // SAFETY: the map value is valid for as long as the program runs; one CPU runs it.
+    let at = unsafe { *next };
+    // SAFETY: as above.
+    unsafe { *next = at.wrapping_add(1) };
+    let from = FRAMES.get(at & FRAME_MASK.load())?;
+    if ctx.data() + 8 * WHOLE > ctx.data_end() {
+        return None;
+    }
+    // SAFETY: so many bytes from `data` on lie before `data_end`, and nothing moves the frame's ends.
+    let to = unsafe { &mut *(ctx.data() as *mut [u8; 8 * WHOLE]) };
+    let mut i = 0;
+    while i < WHOLE {
+        to[8 * i..8 * i + 8].copy_from_slice(&from[i].to_ne_bytes());
+        i += 1;
+    }
+    Some(aim())
+}
+
 /// Sends every frame on as it is.
 #[xdp]
 fn redirect(_ctx: XdpContext) -> u32 {
@@ -90,6 +127,12 @@ fn sink(_ctx: XdpContext) -> u32 {
         // SAFETY: the value is this CPU's own.
         unsafe { *count += 1 };
     }
+    XDP_DROP
+}
+
+/// Drops every frame: the least that a program can do against a flood.
+#[xdp]
+fn refuse(_ctx: XdpContext) -> u32 {
     XDP_DROP
 }
 

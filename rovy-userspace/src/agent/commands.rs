@@ -244,10 +244,10 @@ impl Control {
     }
 
     /// Makes a session with a neighbour of the former agent, if it still answers.
-    pub(super) fn reconnect(&self, peer: PeerId, endpoint: Endpoint) {
+    pub(super) fn reconnect(&self, peer: PeerId, endpoints: Vec<Endpoint>) {
         let under_way = |p: &crate::core::PeerView| p.id == peer && p.state != PeerState::Disconnected;
         if !self.engine.borrow().node.peers().any(|p| under_way(&p)) {
-            self.handshake(peer, vec![endpoint], false);
+            self.handshake(peer, endpoints, false);
         }
     }
 
@@ -292,12 +292,13 @@ impl Control {
         }
     }
 
-    /// Tries peers that should be connected and are not, with names resolved anew.
+    /// Tries peers that should be connected and are not, with names resolved anew. Those with several addresses may lack
+    /// a link to one of them.
     pub(super) async fn redial(&self) {
         let dials = self.dials.borrow().clone();
         for (peer, addresses) in dials {
             let up = self.engine.borrow().node.peers().any(|p| p.id == peer && p.state == PeerState::Connected);
-            if up {
+            if up && addresses.len() < 2 {
                 continue;
             }
             let mut endpoints = Vec::new();

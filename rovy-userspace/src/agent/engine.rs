@@ -137,13 +137,16 @@ impl Engine {
     fn take(&mut self, from: Endpoint, message: &mut [u8], exact: bool) -> Result<(), DropReason> {
         let (kind, length) = wire::check_bytes(message, exact)?;
         let message = message.get_mut(..length).ok_or(DropReason::BadLength)?;
+        if kind == MessageType::Transit {
+            return self.take_transit(from, message);
+        }
+        if wire::receiver_index(kind, message).is_some_and(|index| !self.node.expects(index)) {
+            return Err(DropReason::UnknownIndex);
+        }
         if matches!(kind, MessageType::Hello | MessageType::Response) {
             self.admit(&from, message)?;
         }
-        if kind != MessageType::Transit {
-            return self.hand_over(&Origin::Direct(from), message);
-        }
-        self.take_transit(from, message)
+        self.hand_over(&Origin::Direct(from), message)
     }
 
     /// Makes and checks cookies by new secrets, here and in the kernel.
@@ -225,11 +228,11 @@ impl Engine {
     /// Sends the message at `range` of a buffer, under a transit header if its path is routed.
     pub(super) fn send(&mut self, path: &Path, buf: &mut [u8], range: Range<usize>) -> Result<(), DropReason> {
         match path {
-            Path::Direct(to) => self.transmit(to, buf.get(range).ok_or(DropReason::BadLength)?),
+            Path::Direct(to) => self.transmit_or_mourn(to, buf.get(range).ok_or(DropReason::BadLength)?),
             Path::Routed { slot, hops } => {
                 let (node, tables) = (&mut self.node, &mut self.tables);
                 let (range, to) = dataplane::originate(node, tables, clock::now(), (*slot, hops), buf, range)?;
-                self.transmit(&to, buf.get(range).ok_or(DropReason::BadLength)?)
+                self.transmit_or_mourn(&to, buf.get(range).ok_or(DropReason::BadLength)?)
             }
         }
     }
@@ -250,7 +253,17 @@ impl Engine {
         self.scratch = buf;
     }
 
-    pub(super) fn transmit(&self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
+    /// Sends a message. When the endpoint cannot be reached from here, a link that ends there is dead at once.
+    pub(super) fn transmit_or_mourn(&mut self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
+        let sent = self.transmit(to, message);
+        if sent == Err(DropReason::EgressDown) {
+            self.node.lost(clock::now(), |at| at == to);
+            self.collect();
+        }
+        sent
+    }
+
+    fn transmit(&self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
         self.listeners.send(to, message).map_err(|e| drop_reason(&e))
     }
 }

@@ -51,6 +51,9 @@ impl Control {
             let e = &mut *e;
             if let Some(mut xdp) = xdp {
                 xdp.set_secrets(e.gate.secrets()).map_err(internal)?;
+                for index in e.node.expected() {
+                    xdp.expect_index(index).map_err(internal)?;
+                }
                 e.tables.share(&mut xdp).map_err(internal)?;
                 e.kernel.give(xdp);
                 tracing::info!("root handed the XDP program over");

@@ -71,12 +71,6 @@ impl Kernel {
         self.xdp.as_ref()
     }
 
-    /// The counter that a former agent's entry of a slot draws from.
-    pub(super) fn left_counter(&self, slot: u16) -> Option<u32> {
-        let entry = self.xdp.as_ref()?.tx(slot).ok()??;
-        Some(entry.counter)
-    }
-
     /// Takes XDP out for good, to end it.
     pub(super) fn take(&mut self) -> Option<Xdp> {
         self.why = "the agent is stopping".to_owned();

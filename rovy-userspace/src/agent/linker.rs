@@ -8,6 +8,8 @@ use std::time::Duration;
 use rovy_common::encap::Macs;
 use rovy_common::maps::{RxLink, Source, TxLink, neighbour_id, tx_flag};
 
+use super::counters::Positions;
+use super::double;
 use super::engine::Shared;
 use crate::core::{Action, LinkRx, LinkTx};
 use crate::dataplane::{Dataplane, Wire};
@@ -31,8 +33,7 @@ struct Place {
 #[derive(Clone)]
 pub(super) struct Sending {
     pub(super) link: LinkTx,
-    counter: u32,
-    next_hop: Option<NextHop>,
+    pub(super) next_hop: Option<NextHop>,
     /// Empty while the kernel sends by itself; else why it does not.
     pub(super) why: String,
 }
@@ -42,6 +43,7 @@ pub(super) struct Sending {
 pub(super) struct Links {
     rx: BTreeMap<u32, LinkRx>,
     pub(super) tx: BTreeMap<u16, Sending>,
+    pub(super) counters: Positions,
     /// Everything is to be published anew: the underlay changed.
     pub(super) refresh: bool,
     pub(super) interfaces: Vec<Interface>,
@@ -111,6 +113,7 @@ impl Linker {
             Action::Send(path, message) => self.engine.borrow_mut().send_message(&path, &message),
             Action::Receive(link) => self.receive(link).await,
             Action::Transmit(link) => self.transmit(link).await,
+            Action::Expect(index) => self.expect(index),
             Action::Forget(index) => self.forget(index),
             Action::Silence(slot) => self.silence(slot),
             Action::Connected(peer) => tracing::info!(%peer, "connected"),
@@ -198,17 +201,14 @@ impl Linker {
         }
         let mut e = self.engine.borrow_mut();
         let e = &mut *e;
-        let counter = match e.links.tx.get(&link.slot) {
-            Some(old) if old.link.index == link.index && old.link.keys == link.keys => old.counter,
-            // Every key has a counter of its own, beginning at zero. The one before last is out of use by now.
-            _ => {
-                let in_use = e.tables.transmit(link.slot).map(|(tx, _)| tx.counter);
-                let in_use = in_use.or_else(|| e.kernel.left_counter(link.slot));
-                let counter = u32::from(link.slot) * 2 + in_use.map_or(0, |c| (c + 1) & 1);
-                e.tables.counters().reset(counter);
-                counter
-            }
+        let in_use = |counter| e.tables.transmitting().any(|(tx, _)| tx.counter == counter);
+        let Some((counter, fresh)) = e.links.counters.of(link.slot, link.key, in_use) else {
+            tracing::error!(slot = link.slot, peer = %link.peer, "no counter for new keys: the link stays as it was");
+            return;
         };
+        if fresh {
+            e.tables.counters().reset(counter);
+        }
         let mut tx = TxLink {
             expires_ns: link.expires_ns,
             neighbour: neighbour_id(link.peer.public_key()),
@@ -218,6 +218,7 @@ impl Linker {
             mtu: 1280,
             flags: link.flags(),
             slot: u32::from(link.slot),
+            link: u32::from(link.link),
             public_key: *link.peer.public_key(),
             ..TxLink::default()
         };
@@ -247,7 +248,7 @@ impl Linker {
         if !why.is_empty() && e.links.tx.get(&slot).is_none_or(|old| old.why != why) {
             tracing::info!(slot, peer = %link.peer, why, "the agent sends on this link");
         }
-        e.links.tx.insert(slot, Sending { link, counter, next_hop, why });
+        e.links.tx.insert(slot, Sending { link, next_hop, why });
         if known {
             return;
         }
@@ -259,12 +260,20 @@ impl Linker {
         }
     }
 
+    fn expect(&self, index: u32) {
+        if let Some(xdp) = self.engine.borrow_mut().kernel.xdp()
+            && let Err(error) = xdp.expect_index(index)
+        {
+            tracing::warn!(%error, "cannot tell the kernel a receiver index");
+        }
+    }
+
     fn forget(&self, index: u32) {
         let mut e = self.engine.borrow_mut();
         e.links.rx.remove(&index);
         let Ok(_) = e.tables.clear_receive(index);
         if let Some(xdp) = e.kernel.xdp()
-            && let Err(error) = xdp.clear_receive(index)
+            && let Err(error) = xdp.clear_receive(index).and_then(|_| xdp.forget_index(index))
         {
             tracing::warn!(%error, "cannot take a link from the kernel");
         }
@@ -292,6 +301,7 @@ impl Linker {
                     e.kernel.interfaces_changed(&interfaces);
                     e.links.interfaces = interfaces;
                 }
+                double::find_lost(e);
                 if moved {
                     e.listeners.follow_macs(&e.links.interfaces);
                     e.announce();

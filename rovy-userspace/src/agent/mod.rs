@@ -2,6 +2,8 @@
 
 mod clock;
 mod commands;
+mod counters;
+mod double;
 mod engine;
 mod handover;
 mod kernel;
@@ -153,29 +155,36 @@ fn params(config: &Config, id: &PeerId) -> Params {
 }
 
 /// Opens dataplane and node; what a former agent left in the kernel stays in use. With them, the neighbours it had.
-fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engine, Vec<(PeerId, Endpoint)>)> {
+fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engine, BTreeMap<PeerId, Vec<Endpoint>>)> {
     let params = params(config, &node.id());
     let (mut kernel, adopted) = Kernel::open(&params, mode);
     if let Some(why) = kernel.why() {
         tracing::info!(why, "no XDP: the agent switches transit itself");
     }
     let mut tables = Tables::new(config.node.slot_width.into(), kernel.xdp_ref());
-    let mut neighbours = BTreeMap::new();
+    let mut neighbours: BTreeMap<PeerId, Vec<Endpoint>> = BTreeMap::new();
+    let mut endpoints = BTreeMap::new();
+    let mut counters = counters::Positions::default();
     let now = clock::now();
     for (slot, link) in &adopted.links {
         let Ok(peer) = PeerId::new(link.public_key) else { continue };
-        node.restore_slot(now, *slot, peer);
+        node.restore_slot(now, *slot, peer, u8::try_from(link.link).unwrap_or_default());
+        counters.leave(*slot, link.counter);
         let device = adopted.attached.iter().find(|a| a.port == link.port).map(|a| a.ifindex);
         // What cannot be reached any more keeps its slot for as long as one of a peer that went.
         let Some(endpoint) = endpoint_of(link, device) else { continue };
-        neighbours.insert(*slot, (peer, endpoint));
+        let all = neighbours.entry(peer).or_default();
+        if !all.contains(&endpoint) {
+            all.push(endpoint);
+        }
+        endpoints.insert(*slot, endpoint);
         let Ok(()) = tables.set_transmit(link, endpoint);
     }
     if let Some(xdp) = kernel.xdp() {
         for rx in &adopted.receivers {
             if rx.expires_ns <= now.mono_ns || !node.restore_index(rx.index, rx.expires_ns) {
                 xdp.clear_rx(rx.index).context("cannot clear a link of a former agent")?;
-            } else if let Some((_, endpoint)) = neighbours.get(&rx.slot) {
+            } else if let Some(endpoint) = endpoints.get(&rx.slot) {
                 // What the kernel hands up of such a link is switched as before.
                 let Ok(()) = tables.set_receive(rx, *endpoint);
             }
@@ -190,7 +199,8 @@ fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engin
     let gate = Gate::new(params.mac1, params.limits, secrets);
     let mut engine = Engine::new(node, tables, gate, kernel, listeners::Listeners::default(), tun::Host::default());
     engine.set_secrets(secrets);
-    Ok((engine, neighbours.into_values().collect()))
+    engine.links.counters = counters;
+    Ok((engine, neighbours))
 }
 
 async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>) -> anyhow::Result<()> {
@@ -224,13 +234,14 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     tokio::task::spawn_local(memory::keep(engine.clone()));
     tokio::task::spawn_local(tasks::watch(engine.clone()));
     tokio::task::spawn_local(tasks::secrets(engine.clone()));
+    tokio::task::spawn_local(double::watch(engine.clone()));
     tokio::task::spawn_local(tasks::probe(control.clone()));
     tokio::task::spawn_local(tasks::confirm(control.clone()));
     tokio::task::spawn_local(tasks::commands(control.clone(), commands));
     start(&control, fc00).await;
     // The links of the former agent serve until their keys expire; new sessions are made beside them meanwhile.
-    for (peer, endpoint) in neighbours {
-        control.reconnect(peer, endpoint);
+    for (peer, endpoints) in neighbours {
+        control.reconnect(peer, endpoints);
     }
     ready(&views::info(&control), &views::listeners(&control), &views::fc00(&control));
     tasks::until_stopped(signals, stopping, &control).await

@@ -48,7 +48,7 @@ impl Engine {
     }
 
     fn forward(&mut self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
-        self.transmit(to, message)?;
+        self.transmit_or_mourn(to, message)?;
         self.forwarded += 1;
         Ok(())
     }

@@ -147,6 +147,7 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
         kind,
         slot: p.slot,
         slot_text: p.slot.map(slot_text),
+        links: p.links.iter().map(|l| peer_link(&e, l)).collect(),
         direct,
         rtt_us: p.rtt_ns.map(|ns| ns / 1_000),
         rx_packets: p.packets[0],
@@ -161,6 +162,22 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
             (true, false) => api::PeerTransit::Kernel,
         },
         sealed: p.sealed,
+    }
+}
+
+fn peer_link(e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
+    api::PeerLink {
+        number: l.number,
+        slot: l.slot,
+        slot_text: l.slot.map(slot_text),
+        endpoint: endpoint_string(&l.endpoint, |i| e.links.name(i)),
+        kind: endpoint_kind(&l.endpoint).to_owned(),
+        state: match l.state {
+            core::LinkState::Opening => api::LinkState::Opening,
+            core::LinkState::Up => api::LinkState::Up,
+            core::LinkState::Dead => api::LinkState::Dead,
+        },
+        active: l.active,
     }
 }
 

@@ -107,6 +107,9 @@ pub struct Peer {
     pub slot: Option<u16>,
     /// The slot as it is written in a route.
     pub slot_text: Option<String>,
+    /// Its links, when it is a neighbour.
+    #[serde(default)]
+    pub links: Vec<PeerLink>,
     /// Whether it is a neighbour, rather than behind others.
     pub direct: bool,
     /// Round trip of the last handshake or echo, in microseconds.
@@ -129,6 +132,37 @@ pub struct Peer {
     /// Whether the link with it is sealed, by either end's wish; without a session, whether this node wants it.
     #[serde(default)]
     pub sealed: bool,
+}
+
+/// How a link stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// The neighbour was asked and has not answered.
+    Opening,
+    /// It carries packets.
+    Up,
+    /// It did not answer while another link did; its packets travel over that one.
+    Dead,
+}
+
+/// One of the links to a neighbour.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerLink {
+    /// Its number: 0 came with the handshake.
+    pub number: u8,
+    /// This node's slot for it; absent until it is open.
+    pub slot: Option<u16>,
+    /// The slot as it is written in a route.
+    pub slot_text: Option<String>,
+    /// Where the neighbour is.
+    pub endpoint: String,
+    /// `eth`, `udp4` or `udp6`.
+    pub kind: String,
+    /// How it stands.
+    pub state: LinkState,
+    /// Whether data to the neighbour goes over it.
+    pub active: bool,
 }
 
 /// Where a route comes from.

@@ -2,7 +2,8 @@
 
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
-    Fc00Status, Info, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit, RouteInfo, RouteSource, Stats,
+    Fc00Status, Info, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit, RouteInfo,
+    RouteSource, Stats,
 };
 use std::collections::BTreeSet;
 
@@ -130,11 +131,32 @@ fn peer_table(peers: &[Peer]) -> String {
     table(["PEER", "ADDRESS", "STATE", "SLOT", "ENDPOINT", "TRANSIT", "RTT", "SEEN"], &rows)
 }
 
+/// The links of neighbours that have several; empty when nobody has.
+fn peer_links(peers: &[Peer]) -> String {
+    let several = peers.iter().filter(|p| p.links.len() > 1);
+    let rows: Vec<_> = several
+        .flat_map(|p| p.links.iter().map(move |l| (p, l)))
+        .map(|(p, l)| {
+            let state = match (l.state, l.active) {
+                (LinkState::Opening, _) => "opening",
+                (LinkState::Up, true) => "in use",
+                (LinkState::Up, false) => "up",
+                (LinkState::Dead, _) => "dead",
+            };
+            [p.peer_id.to_string(), text(l.slot_text.as_ref()), l.endpoint.clone(), state.into()]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("\n{}", table(["NEIGHBOUR", "SLOT", "LINK", "STATE"], &rows))
+}
+
 pub(super) fn peers(peers: &[Peer]) -> String {
     let Some(up) = peers.iter().find(|p| p.state == PeerState::Connected).or(peers.first()) else {
         return "no peers\n\nnext: rovy peer connect /ip4/ADDRESS/udp/1312/rovy/PEERID\n".into();
     };
-    format!("{}\nnext: ping {}\n", peer_table(peers), up.address)
+    format!("{}{}\nnext: ping {}\n", peer_table(peers), peer_links(peers), up.address)
 }
 
 pub(super) fn peer(p: &Peer) -> String {

@@ -84,6 +84,8 @@ impl LinkRx {
 pub struct LinkTx {
     /// This node's slot for the link.
     pub slot: u16,
+    /// Which of the neighbour's links the slot belongs to. While that one is dead, the rest is another link's.
+    pub link: u8,
     /// Whether transit goes inside data messages, and no other.
     pub sealed: bool,
     /// The neighbour's receiver index.
@@ -92,6 +94,8 @@ pub struct LinkTx {
     pub peer: PeerId,
     /// Keys of this node's direction.
     pub keys: HopKeys,
+    /// The number of the keys: whoever sends with the same keys counts on in the same counter.
+    pub key: u64,
     /// Monotonic time in ns when the keys end.
     pub expires_ns: u64,
     /// Where the neighbour is.
@@ -127,6 +131,8 @@ pub enum Action {
     Receive(LinkRx),
     /// Send over this slot with these keys from now on.
     Transmit(LinkTx),
+    /// Messages to this receiver index are this node's from now on. Comes before what tells anybody the index.
+    Expect(u32),
     /// The receiver index is no longer valid.
     Forget(u32),
     /// Nothing leads over this slot any more.
@@ -148,7 +154,17 @@ mod tests {
     fn what_is_printed_for_debugging_holds_no_key() {
         let keys = HopKeys { tag: [0x1234_5678_9abc_def0; 2], mask: [0x0fed_cba9_8765_4321; 2] };
         let endpoint = Endpoint::Ethernet { ifindex: 1, mac: [2; 6] };
-        let link = LinkTx { slot: 1, index: 2, peer: peer_ids(1)[0], keys, expires_ns: 3, endpoint, sealed: false };
+        let link = LinkTx {
+            slot: 1,
+            link: 0,
+            key: 7,
+            index: 2,
+            peer: peer_ids(1)[0],
+            keys,
+            expires_ns: 3,
+            endpoint,
+            sealed: false,
+        };
         let text = format!("{:?}", Action::Transmit(link));
         assert!(text.contains("HopKeys(..)"), "{text}");
         for word in [keys.tag[0], keys.mask[0]] {

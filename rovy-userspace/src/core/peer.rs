@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 use super::action::{Hops, Path};
 use super::cookie::{Asked, Cookies};
 use super::handshake::Initiation;
+use super::link::{LINKS, LinkState};
 use super::routes::{RouteState, Routes, Why};
 use super::time::TAI64N_LEN;
 use crate::identity::PeerId;
@@ -75,6 +76,17 @@ pub(super) struct Peer {
     pub(super) rtt_ns: Option<u64>,
     pub(super) packets: [u64; 2],
     pub(super) bytes: [u64; 2],
+    /// What the slot of each link was last told to send by.
+    pub(super) told: [Option<Told>; LINKS as usize],
+}
+
+/// The sending side of a slot as it was last published.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) slot: u16,
+    pub(super) key: u64,
+    pub(super) remote: u32,
+    pub(super) endpoint: Endpoint,
 }
 
 impl Peer {
@@ -128,8 +140,10 @@ pub struct PeerView {
     pub refused: bool,
     /// How packets to it travel now.
     pub path: Option<Path>,
-    /// This node's slot for its link, when it is a neighbour.
+    /// This node's slot for the link that carries data, when it is a neighbour.
     pub slot: Option<u16>,
+    /// Its links, when it is a neighbour.
+    pub links: Vec<LinkView>,
     /// Whether this node was told to keep the connection.
     pub persistent: bool,
     /// Whether it may route through this node.
@@ -144,6 +158,21 @@ pub struct PeerView {
     pub packets: [u64; 2],
     /// Their bytes.
     pub bytes: [u64; 2],
+}
+
+/// A link to a neighbour, as status commands show it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkView {
+    /// Its number: 0 came with the handshake.
+    pub number: u8,
+    /// This node's slot for it.
+    pub slot: Option<u16>,
+    /// Where the neighbour is.
+    pub endpoint: Endpoint,
+    /// How it stands.
+    pub state: LinkState,
+    /// Whether data goes over it.
+    pub active: bool,
 }
 
 /// Where a route comes from.

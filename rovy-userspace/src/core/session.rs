@@ -13,8 +13,10 @@ use super::action::Path;
 use super::aead::{AeadKey, Suite};
 use super::handshake::TransportKeys;
 use super::kdf;
+use super::link::{LINKS, Links, MOVE_NS};
 use super::time::SECOND;
 use crate::identity::PeerId;
+use crate::transport::Endpoint;
 
 /// Age at which the initiator makes a new session.
 pub(super) const REKEY_NS: u64 = 120 * SECOND;
@@ -26,9 +28,6 @@ pub(super) const HALF_OPEN_NS: u64 = 20 * SECOND;
 
 /// How long after the last packet a session counts as busy, and its routes are kept under watch.
 const BUSY_NS: u64 = 10 * SECOND;
-
-/// Time between two changes of a peer's endpoint.
-const MOVE_NS: u64 = SECOND / 10;
 
 /// Age at which a responder that was forgotten makes a new one itself, given the initiator's.
 pub(super) fn rekey_responder_ns(rekey_ns: u64) -> u64 {
@@ -43,12 +42,16 @@ pub(super) struct Session {
     pub(super) remote: u32,
     pub(super) initiator: bool,
     pub(super) created_ns: u64,
+    /// How the peer is reached: the endpoint of link 0, or a route.
     pub(super) path: Path,
     pub(super) suite: Suite,
-    /// Transit over its link goes inside its data messages.
+    /// Transit over its links goes inside its data messages.
     pub(super) sealed: bool,
-    /// Hop keys of link 0: this node's direction, the peer's direction.
-    pub(super) hop: (HopKeys, HopKeys),
+    /// Tells the session's keys from those of all others of this node.
+    pub(super) serial: u64,
+    /// Hop keys of each link: this node's direction, the peer's direction.
+    hops: [(HopKeys, HopKeys); LINKS as usize],
+    pub(super) links: Links,
     send: AeadKey,
     receive: AeadKey,
     counter: u64,
@@ -60,7 +63,7 @@ pub(super) struct Session {
     pub(super) used: bool,
     /// When data last went out or came in.
     pub(super) busy_ns: Option<u64>,
-    /// When the peer's endpoint last changed.
+    /// When the endpoint of link 0 last changed.
     moved_ns: Option<u64>,
     /// The peer has shown that it has the keys.
     pub(super) confirmed: bool,
@@ -72,8 +75,10 @@ pub(super) struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        kdf::wipe(&mut self.hop.0);
-        kdf::wipe(&mut self.hop.1);
+        for (ours, theirs) in &mut self.hops {
+            kdf::wipe(ours);
+            kdf::wipe(theirs);
+        }
     }
 }
 
@@ -87,10 +92,10 @@ pub(super) struct Terms {
     pub(super) sealed: bool,
 }
 
-/// Whether a message is what a session is for. Echoes and probes keep none alive, and nobody owes an answer for them that
-/// a keepalive could be.
+/// Whether a message is what a session is for. Messages about links, echoes and probes keep none alive, and nobody owes an
+/// answer for them that a keepalive could be.
 const fn is_use(kind: u32) -> bool {
-    !matches!(kind, codec::KEEPALIVE | codec::ECHO | codec::PROBE)
+    !matches!(kind, codec::KEEPALIVE | codec::LINK | codec::ECHO | codec::PROBE)
 }
 
 impl Session {
@@ -104,7 +109,11 @@ impl Session {
             path,
             suite,
             sealed,
-            hop: (kdf::hop_keys(&keys.send, 0), kdf::hop_keys(&keys.receive, 0)),
+            serial: 0,
+            hops: std::array::from_fn(|n| {
+                (kdf::hop_keys(&keys.send, n as u32), kdf::hop_keys(&keys.receive, n as u32))
+            }),
+            links: Links::new(now_ns),
             send: AeadKey::new(suite, &keys.send)?,
             receive: AeadKey::new(suite, &keys.receive)?,
             counter: 0,
@@ -120,12 +129,16 @@ impl Session {
         })
     }
 
-    /// Whether the peer may be somewhere else now. Somebody who sends from two places at once moves it a few times a second,
+    /// Whether a link may be somewhere else now. Somebody who sends from two places at once moves it a few times a second,
     /// not with every packet: each move is published to the kernel.
-    pub(super) fn may_move(&mut self, now_ns: u64) -> bool {
-        let allowed = self.moved_ns.is_none_or(|t| now_ns.saturating_sub(t) >= MOVE_NS);
+    pub(super) fn may_move(&mut self, now_ns: u64, link: u8) -> bool {
+        let moved_ns = match self.links.get_mut(link) {
+            Some(link) => &mut link.moved_ns,
+            None => &mut self.moved_ns,
+        };
+        let allowed = moved_ns.is_none_or(|t| now_ns.saturating_sub(t) >= MOVE_NS);
         if allowed {
-            self.moved_ns = Some(now_ns);
+            *moved_ns = Some(now_ns);
         }
         allowed
     }
@@ -133,6 +146,45 @@ impl Session {
     /// Whether packets travelled lately.
     pub(super) fn busy(&self, now_ns: u64) -> bool {
         self.busy_ns.is_some_and(|t| now_ns.saturating_sub(t) < BUSY_NS)
+    }
+
+    /// Where link 0 ends; `None` for a peer behind others.
+    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
+        match &self.path {
+            Path::Direct(endpoint) => Some(endpoint),
+            Path::Routed { .. } => None,
+        }
+    }
+
+    /// Where a link that may be sent over ends.
+    pub(super) fn end_of(&self, link: u8) -> Option<Endpoint> {
+        self.links.endpoint(link, self.endpoint())
+    }
+
+    /// The link that is known at exactly this endpoint.
+    pub(super) fn link_at(&self, endpoint: &Endpoint) -> Option<u8> {
+        if self.endpoint() == Some(endpoint) {
+            return Some(0);
+        }
+        self.links.iter().find(|(_, l)| l.open() && l.endpoint == *endpoint).map(|(n, _)| n)
+    }
+
+    /// How data travels now: over the active link, or along the route.
+    pub(super) fn way(&self) -> Path {
+        match self.end_of(self.links.active()) {
+            Some(endpoint) => Path::Direct(endpoint),
+            None => self.path.clone(),
+        }
+    }
+
+    /// Hop keys of a link: this node's direction, the peer's direction.
+    pub(super) fn hop_keys(&self, link: u8) -> Option<(HopKeys, HopKeys)> {
+        self.hops.get(usize::from(link)).copied()
+    }
+
+    /// The number of a link's keys, which no other link of any session of this node has.
+    pub(super) fn key_number(&self, link: u8) -> u64 {
+        self.serial * u64::from(LINKS) + u64::from(link)
     }
 
     pub(super) fn age(&self, now_ns: u64) -> u64 {
@@ -189,12 +241,19 @@ impl Session {
         text[..4].copy_from_slice(&kind.to_le_bytes());
         tag.copy_from_slice(&self.send.seal(self.counter, front, text)?);
         self.counter += 1;
-        self.owes_since = None;
-        self.sent_ns = now_ns;
+        // What is about one link says nothing about the way of data, which may be another.
+        if kind != codec::LINK {
+            self.owes_since = None;
+            self.sent_ns = now_ns;
+        }
         if is_use(kind) {
             self.used = true;
             self.busy_ns = Some(now_ns);
             self.waits_since.get_or_insert(now_ns);
+            // Transit goes where its slot leads; its echo is told by the traffic of the slots.
+            if kind == codec::IPV6 {
+                self.links.sent(now_ns);
+            }
         }
         Ok(start..end)
     }

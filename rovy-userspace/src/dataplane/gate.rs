@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use rovy_common::DropReason;
-use rovy_common::hello::{self, Bucket, Prefix, REPLY, Sealed, Verdict, Whence};
+use rovy_common::hello::{self, Bucket, LOADS, Load, Prefix, REPLY, Sealed, Verdict, Whence};
 use rovy_common::maps::{Limits, Secrets};
 use rovy_common::siphash::Key;
 use rovy_common::wire::CookieReply;
@@ -57,7 +57,7 @@ struct State {
     now_ns: u64,
     secrets: Secrets,
     sources: RefCell<Sources>,
-    load: Pair,
+    loads: [Pair; LOADS as usize],
 }
 
 /// One of the two buckets of a pair.
@@ -83,8 +83,8 @@ impl hello::Gate for State {
     fn bucket(&self, prefix: &Prefix, proven: bool) -> Option<One> {
         Some(One(self.sources.borrow_mut().get(prefix), usize::from(proven)))
     }
-    fn load(&self) -> Option<One> {
-        Some(One(self.load.clone(), 0))
+    fn load(&self, of: Load) -> Option<One> {
+        self.loads.get(of as usize).map(|pair| One(pair.clone(), 0))
     }
     fn nonce(&self) -> u64 {
         // Two replies to one hello are never made within a nanosecond.
@@ -103,7 +103,7 @@ impl Gate {
     /// A gate nobody has come to yet.
     #[must_use]
     pub fn new(mac1: Key, limits: Limits, secrets: Secrets) -> Self {
-        let state = State { now_ns: 0, secrets, sources: RefCell::default(), load: Pair::default() };
+        let state = State { now_ns: 0, secrets, sources: RefCell::default(), loads: Default::default() };
         Self { mac1, limits, state }
     }
 

@@ -335,8 +335,9 @@ fn truncated(b: &mut Bench) {
             let expected = match known {
                 MessageType::Transit => dropped(DropReason::NoSlot),
                 MessageType::Control => dropped(DropReason::Malformed),
-                MessageType::Hello | MessageType::Response => dropped(DropReason::BadMac1),
-                _ => up(UpReason::Control),
+                MessageType::Hello => dropped(DropReason::BadMac1),
+                MessageType::Beacon => up(UpReason::Control),
+                _ => dropped(DropReason::UnknownIndex),
             };
             b.case(&format!("type {t} whole"), &wrap(header_from(n, kind), &whole), expected);
         }

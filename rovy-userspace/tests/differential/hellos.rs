@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rovy_common::encap::{self, Macs};
-use rovy_common::hello::{self, Bucket, Prefix, Sealed, Verdict, Whence};
+use rovy_common::hello::{self, Bucket, Load, Prefix, Sealed, Verdict, Whence};
 use rovy_common::hop::Message;
 use rovy_common::maps::{Limits, Rate, Secrets, TxLink, kind};
 use rovy_common::siphash::Key;
@@ -19,9 +19,13 @@ use crate::model::{Parsed, XDP_TX, encapsulate, parse};
 /// Key of mac1 for the node under test.
 pub(crate) const MAC1: Key = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 pub(crate) const SECRETS: Secrets = Secrets { current: [21, 22], previous: [23, 24] };
+/// Fills a response whose receiver index is given.
+pub(crate) const FILL: u8 = 45;
+/// Receiver indexes that the node gave out and that are of no link.
+pub(crate) const GIVEN: [u32; 2] = [FILL as u32 * 0x0101_0101, (FILL as u32 + 1) * 0x0101_0101];
 /// So long that no token grows during a test.
 const NEVER: u64 = 1 << 41;
-/// Hellos without proof that the node under test takes.
+/// Hellos without proof that the node under test takes, and of each other kind of load.
 const UNPROVEN: u64 = 60;
 pub(crate) const LIMITS: Limits = Limits {
     source: Rate { interval_ns: NEVER, burst_ns: 5 * NEVER },
@@ -33,7 +37,7 @@ type Cells = Rc<[Cell<u64>; 2]>;
 #[derive(Default)]
 pub(crate) struct Gate {
     sources: RefCell<BTreeMap<Prefix, Cells>>,
-    load: Cells,
+    loads: [Cells; 3],
 }
 
 pub(crate) struct One(Cells, usize);
@@ -58,8 +62,8 @@ impl hello::Gate for Gate {
     fn bucket(&self, prefix: &Prefix, proven: bool) -> Option<One> {
         Some(One(self.sources.borrow_mut().entry(*prefix).or_default().clone(), usize::from(proven)))
     }
-    fn load(&self) -> Option<One> {
-        Some(One(self.load.clone(), 0))
+    fn load(&self, of: Load) -> Option<One> {
+        Some(One(self.loads[of as usize].clone(), 0))
     }
     fn nonce(&self) -> u64 {
         0
@@ -67,6 +71,14 @@ impl hello::Gate for Gate {
 }
 
 impl Gate {
+    /// What is counted about what belongs to no session, and would go up for this reason.
+    pub(crate) fn other(&self, reason: UpReason) -> Counter {
+        match hello::within(self, &LIMITS, Load::Others) {
+            Verdict::Drop(reason) => Counter::Drop(reason),
+            Verdict::Admit | Verdict::Reply(_) => Counter::Up(reason),
+        }
+    }
+
     /// What is counted about a hello or response; `CookieReply` stands for an answer.
     pub(crate) fn admit(&self, p: &Parsed, message: &[u8]) -> Counter {
         let m = Sealed::read(message).unwrap();
@@ -133,15 +145,15 @@ pub(crate) fn run(b: &mut Bench) {
     for kind in kinds {
         let header = header_from(60, kind);
         let with = |message: &[u8]| wrap(header.clone(), message);
-        b.case("a response with mac1", &with(&sealed(MessageType::Response, 5, None)), control);
+        b.case("a response with mac1", &with(&sealed(MessageType::Response, FILL, None)), control);
         for (t, bytes) in [(MessageType::Hello, 128), (MessageType::Response, 128)] {
             for bit in (0..bytes).step_by(11) {
-                let mut m = sealed(t, 5, None);
+                let mut m = sealed(t, FILL, None);
                 let at = m.len() - 32 + bit / 8;
                 m[at] ^= 1 << (bit % 8);
                 b.case("a wrong bit in mac1", &with(&m), dropped(DropReason::BadMac1));
             }
-            let mut m = sealed(t, 5, None);
+            let mut m = sealed(t, FILL, None);
             m[39] ^= 1;
             b.case("a wrong bit in what mac1 covers", &with(&m), dropped(DropReason::BadMac1));
             m[39] ^= 1;
@@ -150,6 +162,8 @@ pub(crate) fn run(b: &mut Bench) {
             assert_eq!(seen.counter, control);
         }
     }
+    responses(b);
+    strays(b);
     // A source of its own each: three have taken a token each so far, one for the bit behind.
     for n in 0..UNPROVEN as u16 - 3 {
         b.case("a hello without proof", &wrap(header_from(n, kind::UDP4), &hello(n as u8, None)), control);
@@ -192,4 +206,66 @@ pub(crate) fn run(b: &mut Bench) {
         b.case("tokens of a proven source", &wrap(header.clone(), &hello(n, Some(&proof))), control);
     }
     b.case("no more of them", &wrap(header, &hello(9, Some(&proof))), dropped(DropReason::RateLimited));
+}
+
+/// Six responses have been taken so far.
+fn responses(b: &mut Bench) {
+    let with = |message: &[u8]| wrap(header_from(61, kind::UDP4), message);
+    let unknown = Some(Counter::Drop(DropReason::UnknownIndex));
+    b.case("a response that nobody waits for", &with(&sealed(MessageType::Response, 7, None)), unknown);
+    let mut m = sealed(MessageType::Response, FILL, None);
+    m[11] ^= 0x80;
+    b.case("a response to an index at the same position", &with(&m), unknown);
+    let right = with(&sealed(MessageType::Response, FILL, None));
+    for _ in 0..UNPROVEN - 6 {
+        b.case("a response", &right, Some(Counter::Up(UpReason::Control)));
+    }
+    b.case("more responses than a node asks for", &right, Some(Counter::Drop(DropReason::RateLimited)));
+}
+
+/// What names no receiver index that was given out.
+fn strays(b: &mut Bench) {
+    let whole = |of: MessageType, index: u32| {
+        let mut m = vec![0; of.min_len()];
+        m[..2].copy_from_slice(&[of as u8, 1]);
+        m[2] = of.min_len() as u8;
+        m[4..8].copy_from_slice(&index.to_le_bytes());
+        m
+    };
+    for kind in [kind::ETHERNET, kind::UDP4, kind::UDP6] {
+        for of in [MessageType::Data, MessageType::CookieReply] {
+            for (index, expected) in [
+                (GIVEN[1], Counter::Up(UpReason::Control)),
+                (GIVEN[1] ^ 1 << 31, Counter::Drop(DropReason::UnknownIndex)),
+                (0, Counter::Drop(DropReason::UnknownIndex)),
+            ] {
+                let f = wrap(header_from(62, kind), &whole(of, index));
+                b.case(&format!("{of:?} to index {index:x}"), &f, Some(expected));
+            }
+        }
+        // As long as a transit message with the longest label.
+        let mut m = vec![0; 88];
+        m[..4].copy_from_slice(&[MessageType::Transit as u8, 1 | 0x10, 88, 0]);
+        m[4..8].copy_from_slice(&GIVEN[0].to_le_bytes());
+        let f = wrap(header_from(62, kind), &m);
+        b.case("a long label that no link has", &f, Some(Counter::Drop(DropReason::UnknownIndex)));
+    }
+    let beacon = wrap(header_from(63, kind::UDP6), &whole(MessageType::Beacon, 0));
+    let mut taken = 0;
+    while b.check(&beacon, "a beacon").counter == Some(Counter::Up(UpReason::Control)) {
+        taken += 1;
+        assert!(taken <= UNPROVEN, "beacons are not limited");
+    }
+    b.settle("beacons");
+    let limited = Some(Counter::Drop(DropReason::RateLimited));
+    b.case("a beacon too many", &beacon, limited);
+    let mut f = wrap(header_from(63, kind::ETHERNET), &whole(MessageType::Beacon, 0));
+    f[..6].fill(0xff);
+    b.case("to everybody", &f, limited);
+    let mut m = whole(MessageType::Data, 1);
+    m.resize(4500, 0);
+    b.case("a jumbo frame of nobody's", &wrap(header_from(63, kind::UDP4), &m), limited);
+    m[4..8].copy_from_slice(&GIVEN[0].to_le_bytes());
+    let f = wrap(header_from(63, kind::UDP4), &m);
+    b.case("a jumbo frame of a session's", &f, Some(Counter::Up(UpReason::Oversized)));
 }

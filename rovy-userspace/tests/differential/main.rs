@@ -67,6 +67,10 @@ impl Bench {
             xdp.set_tx(link.rx.slot, &link.tx).expect("set_tx");
             model.add(link.rx, link.tx);
         }
+        for index in hellos::GIVEN.into_iter().chain(links.values().map(|l| l.rx.index)) {
+            xdp.expect_index(index).expect("expect_index");
+            model.given.insert(index);
+        }
         let mut bench = Self { xdp: None, model, links, expected: [0; COUNTERS as usize], out: Vec::new() };
         for key in frames::locals() {
             xdp.add_local(key).expect("add_local");

@@ -36,6 +36,8 @@ pub(crate) struct Model {
     stats: BTreeMap<u16, SlotStats>,
     ports: BTreeSet<u32>,
     pub(crate) locals: HashSet<LocalKey>,
+    /// Receiver indexes that the agent gave out.
+    pub(crate) given: HashSet<u32>,
     pub(crate) gate: crate::hellos::Gate,
 }
 
@@ -128,7 +130,17 @@ fn same(seen: &Source, known: &Source) -> bool {
 impl Model {
     pub(crate) fn new(width: Width, ports: BTreeSet<u32>) -> Self {
         let (rx, tx, drawn) = (BTreeMap::new(), BTreeMap::new(), RefCell::default());
-        Self { width, rx, tx, drawn, stats: BTreeMap::new(), ports, locals: HashSet::new(), gate: Default::default() }
+        Self {
+            width,
+            rx,
+            tx,
+            drawn,
+            stats: BTreeMap::new(),
+            ports,
+            locals: HashSet::new(),
+            given: HashSet::new(),
+            gate: Default::default(),
+        }
     }
 
     pub(crate) fn add(&mut self, rx: RxLink, tx: TxLink) {
@@ -145,6 +157,14 @@ impl Model {
 
     pub(crate) fn drawn(&self, counter: u32) -> Option<u64> {
         self.drawn.borrow().get(&counter).copied()
+    }
+
+    /// A hello, or a response, which answers something of the node's own.
+    fn admit(&self, p: &Parsed, message: &[u8]) -> Counter {
+        match wire::receiver_index(MessageType::from_byte(message[0]).unwrap(), message) {
+            Some(index) if !self.given.contains(&index) => Counter::Drop(DropReason::UnknownIndex),
+            _ => self.gate.admit(p, message),
+        }
     }
 
     fn ours(&self, f: &[u8], p: &Parsed) -> bool {
@@ -200,7 +220,7 @@ impl Model {
         if moved {
             if !exact && f[0] & 1 != 0 {
                 let admitted = matches!(checked, Ok((MessageType::Hello | MessageType::Response, _))) && whole;
-                return Some(Err(if admitted { self.gate.admit(&p, message) } else { Counter::Up(UpReason::Control) }));
+                return Some(Err(if admitted { self.admit(&p, message) } else { self.gate.other(UpReason::Control) }));
             }
             if !self.ours(f, &p) {
                 return None;
@@ -218,20 +238,30 @@ impl Model {
         known: Option<(Message<2>, RxLink)>,
         moved: bool,
     ) -> Result<Vec<u8>, Counter> {
+        let message = &f[p.header..];
+        let index = message.get(4..8).map_or(0, |b| u32::from_le_bytes(b.try_into().unwrap()));
+        let given = self.given.contains(&index) || self.rx.contains_key(&index);
+        let large = || if given { Counter::Up(UpReason::Oversized) } else { self.gate.other(UpReason::Oversized) };
         if f.len() > LINEAR_AT_MOST {
-            return Err(Counter::Up(UpReason::Oversized));
+            return Err(large());
         }
         if !p.sound {
             return Err(Counter::Drop(DropReason::BadLength));
         }
         match checked {
-            Err(DropReason::BadLength) if f.len() > 1514 => return Err(Counter::Up(UpReason::Oversized)),
+            Err(DropReason::BadLength) if f.len() > 1514 => return Err(large()),
             Err(r) => return Err(Counter::Drop(r)),
-            Ok((MessageType::Transit, _)) if long => return Err(Counter::Up(UpReason::LongLabel)),
+            Ok((MessageType::Transit, _)) if long => {
+                let linked = self.rx.contains_key(&index);
+                let unknown = Counter::Drop(DropReason::UnknownIndex);
+                return Err(if linked { Counter::Up(UpReason::LongLabel) } else { unknown });
+            }
             Ok((MessageType::Transit, _)) => {}
             Ok((MessageType::Control, _)) => return Err(Counter::Drop(DropReason::Malformed)),
-            Ok((MessageType::Hello | MessageType::Response, _)) => return Err(self.gate.admit(p, &f[p.header..])),
-            Ok(_) => return Err(Counter::Up(UpReason::Control)),
+            Ok((MessageType::Hello | MessageType::Response, _)) => return Err(self.admit(p, message)),
+            Ok((MessageType::Beacon, _)) => return Err(self.gate.other(UpReason::Control)),
+            Ok(_) if given => return Err(Counter::Up(UpReason::Control)),
+            Ok(_) => return Err(Counter::Drop(DropReason::UnknownIndex)),
         }
         let (m, rx) = known.ok_or(Counter::Drop(DropReason::UnknownIndex))?;
         let (tx, out) = match hop::hop(self, self.width, Place::Kernel { moved }, &rx, &m) {

@@ -201,7 +201,8 @@ fn sealed(dice: &mut Dice) -> Vec<u8> {
         2 => Some([dice.word(), dice.word()]),
         _ => None,
     };
-    let mut message = hellos::sealed(of, dice.word() as u8, cookie.as_ref());
+    let fill = if dice.one_in(3) { hellos::FILL } else { dice.word() as u8 };
+    let mut message = hellos::sealed(of, fill, cookie.as_ref());
     if dice.one_in(4) {
         let at = 4 + dice.below(message.len() - 4);
         message[at] ^= 1 << dice.below(8);

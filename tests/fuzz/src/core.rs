@@ -122,7 +122,7 @@ impl World {
             },
             16 => self.nodes[n].moved_to(now, u.arbitrary()?, any_endpoint(u)?),
             _ => {
-                self.nodes[n].restore_slot(now, u.int_in_range(0..=5)?, whom);
+                self.nodes[n].restore_slot(now, u.int_in_range(0..=5)?, whom, u.int_in_range(0..=3)?);
                 let until = self.now_ns.saturating_add(u.int_in_range(0..=200 * SECOND)?);
                 self.nodes[n].restore_index(u.arbitrary()?, until);
             }
@@ -270,6 +270,7 @@ impl World {
                     assert!(self.connected[n].insert(peer), "connected twice");
                 }
                 Action::Disconnected(peer) => assert!(self.connected[n].remove(&peer), "disconnected twice"),
+                Action::Expect(index) => assert!(index != 0),
                 Action::Forget(_) | Action::Silence(_) | Action::Unreachable(_) => {}
             }
         }

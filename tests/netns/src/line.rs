@@ -39,7 +39,7 @@ impl Link {
     pub const ALL: [Self; 3] = [Self::Eth, Self::Udp4, Self::Udp6];
 
     /// The multiaddr of the node `host` on segment `net` (1 or 2), as it listens on `interface`.
-    fn listen(self, net: u8, host: u8, interface: &str) -> String {
+    pub(crate) fn listen(self, net: u8, host: u8, interface: &str) -> String {
         match self {
             Self::Eth => format!("/ethif/{interface}"),
             Self::Udp4 => format!("/ip4/10.77.{net}.{host}/udp/1312"),
@@ -48,7 +48,7 @@ impl Link {
     }
 
     /// Where that node is reached by the one that has it behind its own `interface`.
-    fn connect(self, net: u8, host: u8, interface: &str) -> String {
+    pub(crate) fn connect(self, net: u8, host: u8, interface: &str) -> String {
         self.listen(net, host, interface)
     }
 }

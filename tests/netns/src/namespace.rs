@@ -55,6 +55,11 @@ impl Namespace {
         Path::new(DIR).join(&self.name)
     }
 
+    /// What enters it from threads that outlive a borrow of it.
+    pub(crate) fn handle(&self) -> Handle {
+        Handle(self.path())
+    }
+
     /// A command that will run `program` inside.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -97,17 +102,28 @@ impl Namespace {
     /// # Errors
     /// When the namespace cannot be entered, or when `f` panics.
     pub fn enter<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T> {
+        self.handle().enter(f)
+    }
+}
+
+/// The way into a namespace. It keeps nothing alive.
+#[derive(Debug)]
+pub(crate) struct Handle(PathBuf);
+
+impl Handle {
+    /// As [`Namespace::enter`].
+    pub(crate) fn enter<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T> {
         std::thread::scope(|scope| {
             scope
                 .spawn(|| {
-                    let path = self.path();
-                    let file = fs::File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+                    let path = &self.0;
+                    let file = fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
                     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
                         .with_context(|| format!("cannot enter {}", path.display()))?;
                     Ok(f())
                 })
                 .join()
-                .map_err(|_| anyhow!("a thread in {} panicked", self.name))?
+                .map_err(|_| anyhow!("a thread in {} panicked", self.0.display()))?
         })
     }
 }

@@ -10,7 +10,7 @@ use aya::{Ebpf, EbpfLoader};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::time::{Duration, Instant};
 
-static OBJECT: &[u8] =
+pub(crate) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../rovy-ebpf/prebuilt/traffic.bpf.o"));
 
 /// Frames a generator's run has under way at once.
@@ -72,7 +72,7 @@ impl Traffic {
         self.program(program)?.unload().with_context(|| format!("cannot unload {program}"))
     }
 
-    /// Attaches `redirect`, `sink` or `pass` to a device, in the driver.
+    /// Attaches `redirect`, `sink`, `refuse` or `pass` to a device, in the driver.
     ///
     /// # Errors
     /// When it cannot be attached.

@@ -1,12 +1,14 @@
-//! Hellos from everywhere at once, and a peer that wants to connect meanwhile.
+//! Floods, and a peer that wants to connect meanwhile.
 
 use anyhow::{Context as _, Result, ensure};
 use pnet::datalink::{self, Channel, DataLinkSender};
 use rovy_common::encap::{self, Macs};
 use rovy_common::hello::{self, Sealed};
 use rovy_common::wire::MessageType;
-use rovy_netns::agent::DEADLINE;
-use rovy_netns::{Line, Link, Mode, device, wait};
+use rovy_netns::agent::{DEADLINE, binary};
+use rovy_netns::flood::{Kind, OPEN, Siege};
+use rovy_netns::stream::Stream;
+use rovy_netns::{Line, Link, Mode, device, process, wait};
 use rovy_userspace::api::Stats;
 use rovy_userspace::core::mac1_key;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,5 +111,61 @@ fn a_new_peer_connects_while_the_agent_drops_a_flood() -> Result<()> {
     let stats = a_new_peer_connects(Mode::Userspace)?;
     let agent = stats.drops.agent.get("bad_mac2").copied().unwrap_or_default();
     ensure!(agent > 100, "the agent asked nobody: {stats:?}");
+    Ok(())
+}
+
+/// Hellos a second: what a busy machine still sends.
+const RATE: u64 = 20_000;
+/// Hellos of a flood before anybody looks.
+const SENT: u64 = 20_000;
+/// What each kind of message may bring up in a second, and at once, and how many kinds a flood mixes at most.
+const ADMITTED: f64 = 200.0;
+const KINDS: f64 = 2.0;
+
+/// Everything that the bench measures, with bounds that a busy machine keeps.
+fn withstands(siege: &Siege, stream: &Stream, kind: Kind, link: Link) -> Result<()> {
+    let r = &siege.line.r;
+    let pid = siege.pid()?;
+    let flood = siege.flood(kind, link, 1 << 12)?;
+    let (before, memory, cpu, start) = (r.stats()?, process::resident(pid)?, process::cpu_time(pid)?, Instant::now());
+    flood.send(&siege.ns_x, OPEN, RATE)?;
+    wait::until("the flood", DEADLINE, || Ok((flood.sent() >= SENT).then_some(())))?;
+    let connected = siege.newcomer(Mode::Native)?;
+    let bytes = stream.bytes();
+    wait::until("the stream to go on", DEADLINE, || Ok((stream.bytes() > bytes + 100_000).then_some(())))?;
+    let sent = flood.finish()?;
+    let (after, took) = (r.stats()?, start.elapsed().as_secs_f64());
+    let used = (process::cpu_time(pid)? - cpu).as_secs_f64();
+    println!("{kind} over {link}: {sent} in {took:.1} s, a new peer after {connected:?}, {used:.2} s of CPU");
+
+    ensure!(connected.is_some_and(|d| d < Duration::from_secs(10)), "a new peer needs {connected:?}");
+    let up = |s: &Stats| s.up.get("control").copied().unwrap_or_default();
+    let (up, most) = ((up(&after) - up(&before)) as f64, KINDS * ADMITTED * (took + 1.0) + 100.0);
+    ensure!(up <= most, "{up} messages reached the agent, {most} at most were to");
+    let dropped = |s: &Stats| s.drops.kernel.values().sum::<u64>();
+    let dropped = (dropped(&after) - dropped(&before)) as f64;
+    ensure!(dropped + up >= 0.95 * sent as f64, "{sent} sent, {dropped} dropped by the kernel and {up} handed up");
+    ensure!(used < 0.5 * took, "the agent used {used} s of CPU in {took} s");
+    let grown = process::resident(pid)?.saturating_sub(memory);
+    ensure!(grown < 8 << 20, "the agent grew by {grown} bytes");
+    Ok(())
+}
+
+#[test]
+fn each_kind_of_flood_costs_little_over_each_link() -> Result<()> {
+    rovy_netns::root_only!();
+    let siege = Siege::start(&binary()?, Link::Udp4, Mode::Native)?;
+    let line = &siege.line;
+    let stream = Stream::start(&line.ns_a, &line.ns_b, line.b.address(), 5201)?;
+    for kind in Kind::ALL {
+        for link in Link::ALL {
+            // What differs from link to link is how a source is told and answered.
+            if link == Link::Udp4 || matches!(kind, Kind::Spoofed | Kind::Strays) {
+                withstands(&siege, &stream, kind, link)
+                    .map_err(|e| siege.line.r.explain(e).context(format!("{kind} over {link}")))?;
+            }
+        }
+    }
+    stream.finish()?;
     Ok(())
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::Array;
+use aya::maps::{Array, HashMap};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use rovy_common::encap::{self, Macs};
 use rovy_common::hop::{self, Message};
 use rovy_common::label::Label;
-use rovy_common::maps::{Config, HopKeys, RxLink, Source, TxLink, kind, tx_flag};
-use rovy_common::wire::ETHERTYPE;
+use rovy_common::maps::{Config, HopKeys, LocalKey, RxLink, Source, TxLink, kind, tx_flag};
+use rovy_common::wire::{ETHERTYPE, MessageType, VERSION};
 use serde::Serialize;
 use zerocopy::{IntoBytes, transmute};
 
@@ -21,6 +21,10 @@ const REPEAT: u32 = 200_000;
 /// Position of the link in `RX`; what the programs put back is there.
 const POSITION: u32 = 1;
 const SLOT: u32 = 2;
+const STATION: [u8; 6] = [2, 0, 0, 0, 0, 8];
+/// Test runs happen on the loopback device.
+const LOOPBACK: u32 = 1;
+const XDP_DROP: u32 = 1;
 const XDP_REDIRECT: u32 = 4;
 
 /// Nanoseconds a packet, medians over the rounds.
@@ -34,9 +38,13 @@ pub(crate) struct Nanoseconds {
     pub(crate) label: u64,
     /// The whole hop, the restoring included.
     pub(crate) hop: u64,
+    /// A hello to another node, dropped: what each of a flood costs.
+    pub(crate) refusal: u64,
 }
 
-const PROGRAMS: [&str; 4] = ["empty", "restore", "label", "hop"];
+/// What is timed, and the program that does it.
+const RUNS: [(&str, &str); 5] =
+    [("empty", "empty"), ("restore", "restore"), ("label", "label"), ("hop", "hop"), ("refusal", "hop")];
 
 /// Measures `rounds` rounds, in each of which every program runs.
 ///
@@ -45,14 +53,22 @@ const PROGRAMS: [&str; 4] = ["empty", "restore", "label", "hop"];
 pub(crate) fn measure(rounds: usize) -> Result<Nanoseconds> {
     ensure!(rounds > 0, "nothing to measure in 0 rounds");
     let (mut ebpf, frame, plain) = prepare()?;
-    let mut times = [const { Vec::new() }; PROGRAMS.len()];
+    let hello = hello();
+    let mut times = [const { Vec::new() }; RUNS.len()];
     for _ in 0..rounds {
-        for (name, times) in PROGRAMS.iter().zip(&mut times) {
-            let input = if *name == "label" { &plain } else { &frame };
-            let (verdict, time) = run(&mut ebpf, name, input, REPEAT)?;
+        for ((name, program), times) in RUNS.iter().zip(&mut times) {
+            let input = match *name {
+                "label" => &plain,
+                "refusal" => &hello,
+                _ => &frame,
+            };
+            // What the program puts back.
+            set(&mut ebpf, "TEMPLATE", 0, template(input)?)?;
+            let (verdict, time) = run(&mut ebpf, program, input, REPEAT)?;
             let expected = match *name {
                 "hop" => XDP_REDIRECT,
                 "label" => SLOT,
+                "refusal" => XDP_DROP,
                 _ => 2,
             };
             ensure!(verdict == expected, "the program {name} returned {verdict} instead of {expected}");
@@ -63,8 +79,18 @@ pub(crate) fn measure(rounds: usize) -> Result<Nanoseconds> {
         times.sort_unstable();
         times[times.len() / 2]
     };
-    let [empty, restore, label, hop] = times.each_mut().map(median);
-    Ok(Nanoseconds { empty, restore, label, hop })
+    let [empty, restore, label, hop, refusal] = times.each_mut().map(median);
+    Ok(Nanoseconds { empty, restore, label, hop, refusal })
+}
+
+/// A hello with a mac1 of nobody's, to the address that [`prepare`] makes this node's.
+fn hello() -> Vec<u8> {
+    let macs = Macs { dst: STATION, src: [2, 0, 0, 0, 0, 9] };
+    let mut frame = encap::ethernet(macs, ETHERTYPE)[..encap::ETH].to_vec();
+    let length = (MessageType::Hello.min_len() as u16).to_le_bytes();
+    frame.extend([MessageType::Hello as u8, VERSION, length[0], length[1]]);
+    frame.resize(encap::ETH + MessageType::Hello.min_len(), 0x5a);
+    frame
 }
 
 fn run(ebpf: &mut Ebpf, name: &str, frame: &[u8], repeat: u32) -> Result<(u32, Duration)> {
@@ -88,7 +114,7 @@ fn prepare() -> Result<(Ebpf, Vec<u8>, Vec<u8>)> {
         .map_max_entries("REPLAY", mask + 1)
         .load(OBJECT)
         .context("cannot load the benchmark's programs: run as root, on a kernel with BPF")?;
-    for name in PROGRAMS {
+    for (_, name) in RUNS.iter().take(4) {
         let program: &mut Xdp = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
         program.load().with_context(|| format!("cannot load the program {name}"))?;
     }
@@ -120,8 +146,6 @@ fn prepare() -> Result<(Ebpf, Vec<u8>, Vec<u8>)> {
     let m = hop::seal(&rx.keys, index, 0, 6 | 1 << 8 | (length as u64) << 16, &label, inner);
     frame.resize(encap::ETH + Message::<2>::HEAD, 0);
     m.write(&mut frame[encap::ETH..]).context("the head fits")?;
-    let mut template = [0; encap::ETH + Message::<2>::HEAD];
-    template.copy_from_slice(&frame);
     frame.extend(inner.as_bytes());
     let mut plain = frame.clone();
     label.write(&mut plain[encap::ETH + 24..encap::ETH + 40]);
@@ -133,10 +157,24 @@ fn prepare() -> Result<(Ebpf, Vec<u8>, Vec<u8>)> {
     set(&mut ebpf, "RX", POSITION, rx)?;
     set(&mut ebpf, "TX", 2 * SLOT, tx)?;
     set(&mut ebpf, "SLOTS", SLOT, 2 * SLOT + 1)?;
-    set(&mut ebpf, "TEMPLATE", 0, template)?;
     let mut ports: aya::maps::DevMap<_> = ebpf.map_mut("PORTS").context("no map PORTS")?.try_into()?;
-    ports.set(0, 1, None, 0).context("loopback cannot be a redirect target")?;
+    ports.set(0, LOOPBACK, None, 0).context("loopback cannot be a redirect target")?;
+    let mut addr = [0; 16];
+    addr[..6].copy_from_slice(&STATION);
+    let local = LocalKey { addr, port_or_ifindex: LOOPBACK, kind: kind::ETHERNET };
+    let mut key = [0; size_of::<LocalKey>()];
+    key[..16].copy_from_slice(&local.addr);
+    key[16..20].copy_from_slice(&local.port_or_ifindex.to_ne_bytes());
+    key[20..].copy_from_slice(&local.kind.to_ne_bytes());
+    let mut locals: HashMap<_, [u8; size_of::<LocalKey>()], u64> =
+        ebpf.map_mut("LOCALS").context("no map LOCALS")?.try_into()?;
+    locals.insert(key, 1, 0).context("cannot write the map LOCALS")?;
     Ok((ebpf, frame, plain))
+}
+
+/// The beginning of a frame.
+fn template(frame: &[u8]) -> Result<[u8; encap::ETH + Message::<2>::HEAD]> {
+    frame.first_chunk().copied().context("the frame is too short")
 }
 
 fn set<V: Pod>(ebpf: &mut Ebpf, name: &str, at: u32, value: V) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Benchmarks.
 
+mod flood;
 mod forward;
 mod handshake;
 mod kernel;
@@ -22,6 +23,8 @@ enum What {
     Switch(Switch),
     /// Handshakes a second on one core, as initiator and as responder
     Handshake(Handshake),
+    /// What a node under a flood of hellos still does
+    Flood(flood::Args),
     /// What a router passes on in its kernel, in its agent, and sealed; as root
     Sealed(Sealed),
 }
@@ -74,6 +77,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     match args.what {
         What::Switch(args) => switch(&args),
         What::Handshake(args) => handshake(&args),
+        What::Flood(args) => flood::run(&args),
         What::Sealed(args) => sealed(&args),
     }
 }
@@ -129,6 +133,7 @@ fn switch(args: &Switch) -> Result<()> {
     println!("  packet restored only    {:>5}", ns.restore);
     println!("  label switch alone      {:>5}", ns.label);
     println!("  full hop                {:>5}   (+{} over empty)", ns.hop, ns.hop.saturating_sub(ns.empty));
+    println!("  hello refused           {:>5}   (+{} over empty)", ns.refusal, ns.refusal.saturating_sub(ns.empty));
     println!();
     println!("packets a second over veth, median of {} rounds", args.rounds);
     println!("  bytes   full hop  with checksum  bare redirect  kernel IPv6   hop/redirect  hop/kernel");

@@ -90,6 +90,14 @@ pub(crate) fn run(args: Args) -> Result<()> {
     as_root(&args, binary, out)
 }
 
+/// Builds the `rovy` binary for measurements, and tells on standard output or error.
+///
+/// # Errors
+/// When it does not build.
+pub(crate) fn rovy(to_stderr: bool) -> Result<PathBuf> {
+    build::rovy(Out { json: to_stderr })
+}
+
 /// Replaces this process by one that has the privileges. Returns only when that fails.
 fn as_root(args: &Args, binary: PathBuf, out: Out) -> Result<()> {
     let me = std::env::current_exe()?;

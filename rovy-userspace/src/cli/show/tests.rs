@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{Drops, TransitStats};
+use crate::api::{Drops, PeerLink, TransitStats};
 use crate::identity::PeerId;
 
 fn peer_id() -> PeerId {
@@ -28,6 +28,7 @@ fn a_peer() -> Peer {
         slot: Some(4),
         slot_text: Some("04".into()),
         why: None,
+        links: Vec::new(),
         direct: true,
         rtt_us: Some(1_234),
         rx_packets: 1,
@@ -75,6 +76,18 @@ fn what_matters_is_shown() {
         "{text}"
     );
     assert!(checked(peers(&[a_peer()])).ends_with(&format!("next: ping {}\n", peer_id().address())));
+    let link = |number: u8, state, active| PeerLink {
+        number,
+        slot: Some(4),
+        slot_text: Some(format!("0{number}")),
+        endpoint: "/ethif/eth0 02:00:00:00:00:01".into(),
+        kind: "eth".into(),
+        state,
+        active,
+    };
+    let links = vec![link(4, LinkState::Up, true), link(5, LinkState::Dead, false)];
+    let text = checked(peers(&[Peer { links, ..a_peer() }]));
+    assert!(text.contains(" 04    /ethif/eth0 02:00:00:00:00:01  in use\n") && text.contains("  dead\n"), "{text}");
     assert!(checked(info(&an_info())).contains("1 connected of 2"));
     checked(peer(&a_peer()));
 }

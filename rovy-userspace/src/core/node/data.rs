@@ -31,9 +31,13 @@ impl Node {
         let session = self.session(index).ok_or(DropReason::UnknownIndex)?;
         let id = session.peer;
         let (kind, body) = session.open(now.mono_ns, message)?;
-        self.heard(now, origin, id, index);
+        self.heard(now, origin, id, index, kind);
         let body_of = |message: &[u8]| message.get(body.clone()).map(<[u8]>::to_vec).ok_or(DropReason::BadLength);
         match kind {
+            codec::LINK => {
+                let body = message.get(body).ok_or(DropReason::BadLength)?;
+                self.link_message(now, origin, index, body).map(|()| Inbound::Done)
+            }
             codec::KEEPALIVE => Ok(Inbound::Done),
             codec::ECHO => self.echo(now, origin, index, &body_of(message)?).map(|()| Inbound::Done),
             codec::PROBE => self.probe(now, origin, id, &body_of(message)?).map(|()| Inbound::Done),
@@ -60,7 +64,7 @@ impl Node {
     }
 
     /// An authentic message came over a session: it confirms the session and tells where the peer is.
-    fn heard(&mut self, now: Now, origin: &Origin, id: PeerId, index: u32) {
+    fn heard(&mut self, now: Now, origin: &Origin, id: PeerId, index: u32, kind: u32) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.received_ns = Some(now.mono_ns);
         if peer.next == Some(index) {
@@ -69,7 +73,16 @@ impl Node {
         let Some(session) = self.session(index) else { return };
         let back = origin.back();
         match (&session.path, &back) {
-            (_, Path::Direct(_)) if session.path != back => self.moved(now, index, origin),
+            (_, Path::Direct(at)) if let Some(n) = session.link_at(at) => {
+                if let Some(health) = session.links.health_mut(n) {
+                    health.heard(now.mono_ns);
+                }
+            }
+            // Which of several links moved, only their own messages tell.
+            (_, Path::Direct(at)) if kind != codec::LINK && !session.links.several() => {
+                let at = *at;
+                self.move_link(now, index, 0, at);
+            }
             (Path::Routed { .. }, Path::Routed { slot, hops }) => self.heard_over(now, id, &(*slot, hops.clone())),
             _ => {}
         }
@@ -92,23 +105,10 @@ impl Node {
         }
     }
 
-    fn moved(&mut self, now: Now, index: u32, origin: &Origin) {
-        if let Origin::Direct(endpoint) = origin {
-            self.moved_to(now, index, *endpoint);
-        }
-    }
-
     /// Authentic transit of the link behind `index` came from `endpoint`: the link follows.
     pub fn moved_to(&mut self, now: Now, index: u32, endpoint: Endpoint) {
-        let Some(session) = self.session(index) else { return };
-        let id = session.peer;
-        if session.path == Path::Direct(endpoint) || !session.may_move(now.mono_ns) {
-            return;
-        }
-        session.path = Path::Direct(endpoint);
-        self.publish_receive(now.mono_ns, index);
-        if self.peers.get(&id).is_some_and(|p| p.current == Some(index)) {
-            self.publish_transmit(now.mono_ns, index);
+        if let Some((session, link)) = self.link_of(index) {
+            self.move_link(now, session, link, endpoint);
         }
     }
 
@@ -137,7 +137,7 @@ impl Node {
             peer.packets[1] += 1;
             peer.bytes[1] += packet.len() as u64;
             let session = self.session(index).ok_or(DropReason::NoRoute)?;
-            let path = session.path.clone();
+            let path = session.way();
             let message = session.seal(now.mono_ns, codec::IPV6, buf, packet)?;
             self.watch(now, id, index);
             return Ok(Some(Outgoing { path, message }));
@@ -212,6 +212,6 @@ impl Node {
     /// Gives a slot to a peer of the operator's.
     pub(in crate::core) fn slot_for_test(&mut self, now_ns: u64, id: PeerId) -> Option<u16> {
         self.named(id);
-        self.slot_for(now_ns, id)
+        self.slot_for(now_ns, id, 0)
     }
 }

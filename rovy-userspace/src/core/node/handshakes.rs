@@ -61,12 +61,18 @@ impl Node {
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let mut paths = peer.paths();
-        let current = peer.current;
+        let (current, tried) = (peer.current, peer.tries > 0);
         let psk = self.psk(id);
-        if let Some(path) = current.and_then(|i| self.session(i).map(|s| s.path.clone()))
-            && !paths.contains(&path)
-        {
-            paths.push(path);
+        if let Some(session) = current.and_then(|i| self.session_ref(i)) {
+            let path = session.way();
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+            // The links keep their numbers, and slots, when the new link 0 is the old one.
+            let well = session.waits_since.is_none_or(|t| now.mono_ns.saturating_sub(t) < RETRY_NS);
+            if !tried && well && session.links.several() {
+                paths = vec![if session.links.alive(0) { session.path.clone() } else { session.way() }];
+            }
         }
         let search = self.wants_search(id);
         if paths.is_empty() && !search {
@@ -312,10 +318,12 @@ impl Node {
         Ok(())
     }
 
-    fn install(&mut self, now: Now, index: u32, session: Session) {
+    fn install(&mut self, now: Now, index: u32, mut session: Session) {
+        self.serial += 1;
+        session.serial = self.serial;
         self.wake(session.expires_ns());
         self.set_entry(index, Some(Entry::Session(Box::new(session))));
-        self.publish_receive(now.mono_ns, index);
+        self.publish_receive(now.mono_ns, index, 0);
     }
 
     /// Makes a session the one to send on. The one before it still receives.
@@ -337,19 +345,20 @@ impl Node {
             self.end_session(oldest);
         }
         self.stamps.note(id, newest);
-        let published = self.slots.of(id).is_some();
+        let published = self.slots.of(id, 0).is_some();
         if self.confirm(index) && !published {
-            self.publish_receive(now.mono_ns, index);
+            self.publish_receive(now.mono_ns, index, 0);
         }
-        let routed = self.session(index).is_some_and(|s| matches!(s.path, Path::Routed { .. }));
-        let link = before.and_then(|i| self.session(i)).is_some_and(|s| matches!(s.path, Path::Direct(_)));
-        if routed && link {
-            self.silence(now, id);
-        }
-        self.publish_transmit(now.mono_ns, index);
+        let favourite = before.and_then(|i| self.session(i)).and_then(|s| s.end_of(s.links.active()));
+        let link = before.and_then(|i| self.session(i)).is_some_and(|s| s.endpoint().is_some());
+        let Some(session) = self.session(index) else { return };
+        session.links.favourite = favourite;
+        let routed = session.endpoint().is_none();
+        self.publish_transmit(now, id);
         if !routed && !link {
             self.new_link(now, id);
         }
+        self.open_links(now, id);
         if first {
             self.actions.push_back(Action::Connected(id));
         }
@@ -385,7 +394,7 @@ impl Node {
         let mut buf = vec![0; HEADROOM + body.len() + TAILROOM];
         buf[HEADROOM..HEADROOM + body.len()].copy_from_slice(body);
         let Some(session) = self.session(index) else { return };
-        let path = path.unwrap_or_else(|| session.path.clone());
+        let path = path.unwrap_or_else(|| session.way());
         let Ok(range) = session.seal(now.mono_ns, kind, &mut buf, HEADROOM..HEADROOM + body.len()) else { return };
         self.actions.push_back(Action::Send(path, buf[range].to_vec()));
     }

@@ -26,11 +26,11 @@ impl Node {
         |slot| self.peers.values().any(|p| p.routes.ways().any(|(first, _)| *first == slot))
     }
 
-    pub(super) fn slot_for(&mut self, now_ns: u64, id: PeerId) -> Option<u16> {
+    pub(super) fn slot_for(&mut self, now_ns: u64, id: PeerId, link: u8) -> Option<u16> {
         let stranger = self.stranger(id);
         let peers = &self.peers;
         let named = |slot| peers.values().any(|p| p.routes.ways().any(|(first, _)| *first == slot));
-        self.slots.take(now_ns, id, stranger, named)
+        self.slots.take(now_ns, (id, link), stranger, named)
     }
 
     /// Whether a hello of this peer may be answered. A stranger gets what strangers are left: none of it is taken from

@@ -4,9 +4,12 @@ mod data;
 mod entries;
 mod handshakes;
 mod limits;
+mod links;
+mod lives;
 mod lookups;
 mod memory;
 mod paths;
+mod publish;
 mod sealed;
 mod search;
 mod timers;
@@ -77,6 +80,11 @@ enum Entry {
     /// A hello was sent with it.
     Attempt(PeerId),
     Session(Box<Session>),
+    /// A further link of the session at another index.
+    Link {
+        session: u32,
+        number: u8,
+    },
     /// A former agent gave it out; valid until then, in monotonic ns.
     Reserved(u64),
 }
@@ -109,6 +117,8 @@ pub struct Node {
     last_timestamp: Stamp,
     half_open: usize,
     handshakes: u64,
+    /// Sessions made so far.
+    serial: u64,
     rekey_ns: u64,
     probes: Probes,
     seeker: Seeker,
@@ -142,6 +152,7 @@ impl Node {
             last_timestamp: Stamp::default(),
             half_open: 0,
             handshakes: 0,
+            serial: 0,
             rekey_ns: REKEY_NS,
             actions: VecDeque::new(),
             deadline_ns: u64::MAX,
@@ -204,15 +215,18 @@ impl Node {
         // Whoever is talked to over hops may be a neighbour at these endpoints.
         if idle && (current.is_none() || (routed && by_endpoint)) {
             self.start_handshake(now, id);
+        } else {
+            self.open_links(now, id);
         }
     }
 
     /// Sends something to every neighbour, because this node is reached elsewhere from now on: they follow.
     pub fn announce(&mut self, now: Now) {
-        let current: Vec<u32> = self.peers.values().filter_map(|p| p.current).collect();
-        for index in current {
-            if self.session(index).is_some_and(|s| matches!(s.path, Path::Direct(_))) {
+        let current: Vec<_> = self.peers.iter().filter_map(|(id, p)| Some((*id, p.current?))).collect();
+        for (id, index) in current {
+            if self.session(index).is_some_and(|s| s.endpoint().is_some()) {
                 self.send_data(now, index, wire::codec::KEEPALIVE, &[]);
+                self.probe_links(now, id);
             }
         }
     }
@@ -231,7 +245,8 @@ impl Node {
         }
         if had {
             self.actions.push_back(Action::Disconnected(id));
-            self.silence(now, id);
+            let slots = self.slots.all(id).collect();
+            self.gone(now, slots);
         }
         self.stamps.note(id, peer.newest);
         true
@@ -285,10 +300,10 @@ impl Node {
         gone
     }
 
-    /// A link that a former agent left in the kernel: the slot stays with its peer, for good when that comes back. A slot
-    /// that this node cannot have is ignored.
-    pub fn restore_slot(&mut self, now: Now, slot: u16, peer: PeerId) {
-        self.slots.put(now.mono_ns, slot, peer);
+    /// A link that a former agent left in the kernel: the slot stays with this link of its peer, for good when that comes
+    /// back. A slot that this node cannot have is ignored.
+    pub fn restore_slot(&mut self, now: Now, slot: u16, peer: PeerId, link: u8) {
+        self.slots.put(now.mono_ns, slot, peer, link);
     }
 
     /// A receiver index that a former agent left valid until `expires_ns`; whether it could be kept apart.
@@ -310,45 +325,5 @@ impl Node {
     /// The pre-shared key with a peer.
     fn psk(&self, id: PeerId) -> Psk {
         self.policies.get(&id).and_then(|p| p.psk.as_ref()).unwrap_or(&self.config.psk).clone()
-    }
-
-    /// Tells the tables about the receiving side of a direct session.
-    fn publish_receive(&mut self, now_ns: u64, index: u32) {
-        let allowed = self.config.transit;
-        let Some(session) = self.session(index) else { return };
-        let Path::Direct(endpoint) = session.path else { return };
-        let (peer, sealed, keys, expires_ns) = (session.peer, session.sealed, session.hop.1, session.expires_ns());
-        // A stranger gets a slot when its first session is confirmed: before that its address may be forged.
-        let confirmed = session.confirmed || self.slots.of(peer).is_some() || !self.stranger(peer);
-        let Some(slot) = Some(peer).filter(|_| confirmed).and_then(|p| self.slot_for(now_ns, p)) else { return };
-        let transit = self.policies.get(&peer).and_then(|p| p.transit).unwrap_or(allowed);
-        self.actions.push_back(Action::Receive(LinkRx {
-            index,
-            slot,
-            transit,
-            sealed,
-            peer,
-            keys,
-            expires_ns,
-            endpoint,
-        }));
-    }
-
-    /// Tells the tables about the sending side of a direct session.
-    fn publish_transmit(&mut self, now_ns: u64, index: u32) {
-        let Some(session) = self.session(index) else { return };
-        let Path::Direct(endpoint) = session.path else { return };
-        let (peer, remote, keys, expires_ns) = (session.peer, session.remote, session.hop.0, session.expires_ns());
-        let sealed = session.sealed;
-        let Some(slot) = self.slot_for(now_ns, peer) else { return };
-        self.actions.push_back(Action::Transmit(LinkTx {
-            slot,
-            sealed,
-            index: remote,
-            peer,
-            keys,
-            expires_ns,
-            endpoint,
-        }));
     }
 }

@@ -5,7 +5,7 @@ use rovy_common::wire::{Echo, codec, echo};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Action, Node, Origin, Path};
+use super::{Node, Origin, Path};
 use crate::core::routes::{Load, Order, Way};
 use crate::core::time::Now;
 use crate::identity::PeerId;
@@ -144,13 +144,5 @@ impl Node {
             }
         }
         self.wake(now.mono_ns);
-    }
-
-    /// Nothing leads to a neighbour directly any more.
-    pub(super) fn silence(&mut self, now: Now, id: PeerId) {
-        if let Some(slot) = self.slots.of(id) {
-            self.actions.push_back(Action::Silence(slot));
-            self.route_error(now, slot, None);
-        }
     }
 }

@@ -70,7 +70,7 @@ impl Node {
         buf: &mut [u8],
         body: Range<usize>,
     ) -> Result<Range<usize>, DropReason> {
-        let id = self.slots.owner(slot).ok_or(DropReason::NoSlot)?;
+        let (id, _) = self.slots.owner(slot).ok_or(DropReason::NoSlot)?;
         let index = self.peers.get(&id).and_then(|p| p.current).ok_or(DropReason::EgressDown)?;
         let session = self.session(index).filter(|s| s.sealed && matches!(s.path, Path::Direct(_)));
         let kind = if long { codec::LONG_TRANSIT } else { codec::TRANSIT };

@@ -14,6 +14,7 @@ use crate::core::probes::{ProbeCounts, Search};
 use crate::core::random::Rng;
 use crate::core::time::{Now, SECOND};
 use crate::identity::PeerId;
+use crate::transport::Endpoint;
 
 /// How long a pseudonym is used.
 const PSEUDONYM_NS: u64 = 600 * SECOND;
@@ -57,20 +58,18 @@ impl Node {
         self.probes.counts
     }
 
-    /// The slot that leads to a neighbour.
-    pub(super) fn slot_towards(&self, id: PeerId) -> Option<u16> {
-        self.slots.of(id)
+    /// The slot that leads to a neighbour: that of the link its message came over, else of the one that carries data.
+    fn slot_towards(&self, id: PeerId, from: Option<&Endpoint>) -> Option<u16> {
+        let session = self.session_ref(self.peers.get(&id)?.current?)?;
+        let link = from.and_then(|at| session.link_at(at)).and_then(|n| self.slots.of(id, n));
+        link.or_else(|| self.slot_in_use(id, session))
     }
 
     /// Peers with a direct session that both ends confirmed, and its index.
     pub(super) fn neighbours(&self) -> Vec<(PeerId, u32)> {
-        let direct = |index: &u32| {
-            let position = self.indices.position(*index);
-            let entry = position.and_then(|p| self.entries.get(p)).and_then(Option::as_ref);
-            matches!(entry, Some(super::Entry::Session(s)) if s.confirmed && matches!(s.path, Path::Direct(_)))
-        };
+        let confirmed = |index| self.session_ref(index).is_some_and(|s| s.confirmed && s.endpoint().is_some());
         let current = self.peers.iter().filter_map(|(id, p)| Some((*id, p.current?)));
-        current.filter(|(id, index)| direct(index) && self.slot_towards(*id).is_some()).collect()
+        current.filter(|(id, index)| confirmed(*index) && self.slot_towards(*id, None).is_some()).collect()
     }
 
     /// Whether a neighbour may send transit through this node.
@@ -113,8 +112,8 @@ impl Node {
     /// A probe came over the session with `from`.
     pub(super) fn probe(&mut self, now: Now, origin: &Origin, from: PeerId, body: &[u8]) -> Result<(), DropReason> {
         let search = Search::read(body)?;
-        let Origin::Direct(_) = origin else { return Err(DropReason::NotAllowed) };
-        let slot = self.slot_towards(from).ok_or(DropReason::NotAllowed)?;
+        let Origin::Direct(at) = origin else { return Err(DropReason::NotAllowed) };
+        let slot = self.slot_towards(from, Some(at)).ok_or(DropReason::NotAllowed)?;
         let number = neighbour_id(from.public_key());
         if !self.probes.afford(now.mono_ns, number, search.origin()) {
             return Err(DropReason::RateLimited);

@@ -68,7 +68,7 @@ impl Node {
     fn drop_reserved(&mut self, now_ns: u64) {
         let gone: Vec<u32> = self.reserved().filter(|(_, until)| *until <= now_ns).map(|(i, _)| i).collect();
         for index in gone {
-            self.end_session(index);
+            self.release(index);
         }
         let next = self.reserved().map(|(_, until)| until).min();
         self.wake(next.unwrap_or(u64::MAX));
@@ -94,7 +94,6 @@ impl Node {
                 self.wake(end);
                 continue;
             }
-            let direct = matches!(session.path, Path::Direct(_));
             let unconfirmed = !session.confirmed;
             if unconfirmed && !self.stranger(id) {
                 tracing::info!(peer = %id, "it did not take up the answer to its hello; with another pre-shared key it cannot");
@@ -106,9 +105,7 @@ impl Node {
             if peer.current == Some(index) {
                 peer.current = None;
                 self.actions.push_back(Action::Disconnected(id));
-                if direct {
-                    self.silence(now, id);
-                }
+                self.silence(now, id);
             }
         }
     }
@@ -130,13 +127,20 @@ impl Node {
         }
         let Some(index) = current else { return };
         self.routes_due(now, id, index);
+        self.links_due(now, id);
         let attempting = self.peers.get(&id).is_some_and(|p| p.attempt.is_some());
         let Some(session) = self.session(index) else { return };
         let (due, next) =
             (due(session, now.mono_ns, rekey_ns, keepalive_ns), next_due(session, rekey_ns, keepalive_ns));
         match due {
             Some(Due::Rekey) if !attempting && again.is_none() => self.start_handshake(now, id),
-            Some(Due::Keepalive) => self.send_data(now, index, codec::KEEPALIVE, &[]),
+            Some(Due::Keepalive) => {
+                self.send_data(now, index, codec::KEEPALIVE, &[]);
+                // Whoever is behind a NAT keeps all its links open.
+                if keepalive_ns.is_some() {
+                    self.probe_links(now, id);
+                }
+            }
             _ => {}
         }
         self.wake(next.min(now.mono_ns + SECOND).max(now.mono_ns + SECOND / 4));

@@ -1,26 +1,44 @@
 //! What status commands may see.
 
-use super::{Node, Path};
+use super::Node;
 use crate::core::action::Hops;
-use crate::core::peer::{PeerState, PeerView, RouteSource, RouteView};
+use crate::core::link::{LinkState, Stage};
+use crate::core::peer::{LinkView, PeerState, PeerView, RouteSource, RouteView};
 use crate::core::routes::{RouteState, Why};
 use crate::core::session::Session;
 use crate::identity::PeerId;
 
 impl Node {
-    fn path_of(&self, index: u32) -> Option<&Session> {
-        let position = self.indices.position(index)?;
-        match self.entries.get(position)? {
-            Some(super::Entry::Session(s)) => Some(s),
-            _ => None,
-        }
+    /// The slot of the link that carries data, of a neighbour.
+    pub(super) fn slot_in_use(&self, id: PeerId, session: &Session) -> Option<u16> {
+        session.endpoint()?;
+        self.slots.of(id, session.links.active()).or_else(|| self.slots.of(id, 0))
+    }
+
+    fn links_of(&self, id: PeerId, session: &Session) -> Vec<LinkView> {
+        let Some(first) = session.endpoint() else { return Vec::new() };
+        let further = session.links.iter().map(|(n, l)| (n, l.endpoint, l.stage));
+        let all = std::iter::once((0, *first, Stage::Up)).chain(further);
+        let view = |(number, endpoint, stage)| LinkView {
+            number,
+            slot: self.slots.of(id, number),
+            endpoint,
+            state: match stage {
+                Stage::Opening { .. } | Stage::Accepted => LinkState::Opening,
+                Stage::Up | Stage::Closed if session.links.alive(number) => LinkState::Up,
+                Stage::Up | Stage::Closed => LinkState::Dead,
+            },
+            active: number == session.links.active(),
+        };
+        all.filter(|(.., stage)| *stage != Stage::Closed).map(view).collect()
     }
 
     /// Every peer, in the order of their ids.
     pub fn peers(&self) -> impl Iterator<Item = PeerView> {
         self.peers.iter().map(|(id, peer)| {
-            let session = peer.current.and_then(|i| self.path_of(i));
-            let path = session.map(|s| s.path.clone());
+            let session = peer.current.and_then(|i| self.session_ref(i));
+            let links = session.map(|s| self.links_of(*id, s)).unwrap_or_default();
+            let path = session.map(Session::way);
             let state = match (&peer.current, &peer.attempt) {
                 (Some(_), _) => PeerState::Connected,
                 (None, Some(_)) => PeerState::Connecting,
@@ -31,7 +49,8 @@ impl Node {
                 address: id.address(),
                 state,
                 refused: peer.refused,
-                slot: self.slots.of(*id).filter(|_| matches!(path, Some(Path::Direct(_)))),
+                slot: session.and_then(|s| self.slot_in_use(*id, s)),
+                links,
                 path,
                 persistent: peer.persistent,
                 transit: self.policies.get(id).and_then(|p| p.transit).unwrap_or(self.config.transit),
@@ -48,9 +67,9 @@ impl Node {
     pub fn routes(&self) -> Vec<RouteView> {
         let mut out = Vec::new();
         for (id, peer) in &self.peers {
-            let path = peer.current.and_then(|i| self.path_of(i)).map(|s| &s.path);
-            let direct = matches!(path, Some(Path::Direct(_)));
-            if let Some(slot) = self.slot_towards(*id).filter(|_| direct) {
+            let session = peer.current.and_then(|i| self.session_ref(i));
+            let routed = session.is_some_and(|s| s.endpoint().is_none());
+            if let Some(slot) = session.and_then(|s| self.slot_in_use(*id, s)) {
                 out.push(RouteView {
                     peer: *id,
                     slot,
@@ -69,12 +88,12 @@ impl Node {
                 slot: r.way.0,
                 hops: r.way.1.clone(),
                 source: if r.configured { RouteSource::Configured } else { RouteSource::Learned },
-                in_use: path.is_some() && !direct && r.in_use.is_some(),
+                in_use: routed && r.in_use.is_some(),
                 state: r.state,
                 since_ns: Some(r.since_ns),
                 rtt_ns: r.rtt_ns,
                 loss_permille: r.loss_permille,
-                why: r.in_use.filter(|_| path.is_some() && !direct),
+                why: r.in_use.filter(|_| routed),
             }));
         }
         out
@@ -96,6 +115,6 @@ impl Node {
     /// The peer a slot belongs to.
     #[must_use]
     pub fn slot_owner(&self, slot: u16) -> Option<PeerId> {
-        self.slots.owner(slot)
+        self.slots.owner(slot).map(|(peer, _)| peer)
     }
 }

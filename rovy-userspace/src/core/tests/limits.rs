@@ -88,7 +88,7 @@ fn crowd(w: &mut World, ids: std::ops::Range<u32>, confirm: bool) -> Vec<Result<
 fn roomy(handshakes: usize) -> World {
     let mut w = World::new(2);
     let config = NodeConfig { sessions: 1024, peers: 512, handshakes, ..config(1) };
-    w.nodes[0] = Node::new(config, [5; 32]);
+    w.restart(0, Node::new(config, [5; 32]));
     w
 }
 
@@ -189,7 +189,9 @@ fn hellos_alone_take_no_slot_and_end_soon() {
         let mut stranger = Node::new(config(n * 6 + 2), [n; 32]);
         let now = w.now();
         stranger.connect(now, target, vec![endpoint(0)], false);
-        let Some(Action::Send(_, mut bytes)) = stranger.poll() else { panic!("no hello") };
+        let mut sent = std::iter::from_fn(|| stranger.poll());
+        let hello = sent.find_map(|a| if let Action::Send(_, bytes) = a { Some(bytes) } else { None });
+        let mut bytes = hello.expect("a hello");
         w.nodes[0].message(now, &Origin::Direct(endpoint(9)), &mut bytes).expect("a good hello");
     }
     let links = std::iter::from_fn(|| w.nodes[0].poll()).filter(|a| matches!(a, Action::Receive(_))).count();

@@ -4,6 +4,7 @@ use super::*;
 
 /// What a former run of `n` left to the next.
 fn restart(w: &mut World, n: usize, number: u8) {
+    w.expected[n].clear();
     let old = std::mem::replace(&mut w.nodes[n], Node::new(config(number), [123; 32]));
     w.nodes[n].restore_last_stamp(old.last_stamp());
     for (peer, stamp) in old.stamps() {
@@ -35,7 +36,7 @@ fn a_hello_of_a_peer_long_gone_is_refused() {
     let hello = w.flights[0].bytes.clone();
     w.settle();
     // Somebody else is there now.
-    w.nodes[0] = Node::new(config(200), [1; 32]);
+    w.restart(0, Node::new(config(200), [1; 32]));
     w.pass(600);
     assert_eq!(w.nodes[1].peers().count(), 0);
     w.drops.clear();
@@ -73,7 +74,7 @@ fn counters_are_not_used_again_after_a_restart_with_adopted_keys() {
     restart(&mut w, 0, 1);
     let expires_ns = w.now_ns + 100 * SECOND;
     let now = w.now();
-    w.nodes[0].restore_slot(now, slot, b);
+    w.nodes[0].restore_slot(now, slot, b, 0);
     assert!(w.nodes[0].restore_index(index, expires_ns));
     let late = seal(&mut w, 1, 0);
     w.deliver(Flight { to: 0, origin: Origin::Direct(endpoint(1)), bytes: late });

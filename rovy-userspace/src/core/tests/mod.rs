@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rovy_common::DropReason;
 use rovy_common::label::Width;
+use rovy_common::wire::{MessageType, receiver_index};
 
 use super::*;
 use crate::identity::{PeerId, SecretKey};
@@ -14,6 +15,7 @@ use crate::transport::Endpoint;
 mod cookies;
 mod input;
 mod limits;
+mod links;
 mod memory;
 mod routing;
 mod rules;
@@ -36,6 +38,11 @@ struct World {
     nodes: Vec<Node>,
     /// Of each node: slot -> neighbour.
     slots: Vec<BTreeMap<u16, PeerId>>,
+    /// Of each node, as its tables have them: receiver index -> link, slot -> link.
+    receiving: Vec<BTreeMap<u32, LinkRx>>,
+    sending: Vec<BTreeMap<u16, LinkTx>>,
+    /// Nodes from which nothing gets through over raw Ethernet (`true`) or UDP.
+    cut: BTreeSet<(usize, bool)>,
     flights: Vec<Flight>,
     /// IPv6 packets that arrived: at which node.
     arrived: Vec<(usize, Vec<u8>)>,
@@ -51,6 +58,8 @@ struct World {
     wide: BTreeSet<usize>,
     /// Messages that take time, and when they are there.
     late: Vec<(u64, Flight)>,
+    /// The receiver indices that each node told the kernel.
+    expected: Vec<BTreeSet<u32>>,
 }
 
 fn secret(n: u8) -> SecretKey {
@@ -82,11 +91,25 @@ fn endpoint(n: usize) -> Endpoint {
     Endpoint::Udp { remote: SocketAddr::from(([192, 0, 2, n as u8 + 1], 1312)), local: None }
 }
 
+/// Where a node is on the one Ethernet segment there is.
+fn ether(n: usize) -> Endpoint {
+    Endpoint::Ethernet { ifindex: 7, mac: [n as u8; 6] }
+}
+
+const BROADCAST: Endpoint = Endpoint::Ethernet { ifindex: 7, mac: [0xff; 6] };
+
 impl World {
     fn new(n: u8) -> Self {
-        let nodes: Vec<_> = (0..n).map(|i| Node::new(config(i * 16 + 1), [i; 32])).collect();
+        Self::of((0..n).map(|i| Node::new(config(i * 16 + 1), [i; 32])).collect())
+    }
+
+    fn of(nodes: Vec<Node>) -> Self {
         Self {
             slots: vec![BTreeMap::new(); nodes.len()],
+            receiving: vec![BTreeMap::new(); nodes.len()],
+            sending: vec![BTreeMap::new(); nodes.len()],
+            expected: vec![BTreeSet::new(); nodes.len()],
+            cut: BTreeSet::new(),
             nodes,
             flights: Vec::new(),
             arrived: Vec::new(),
@@ -98,6 +121,12 @@ impl World {
             wide: BTreeSet::new(),
             late: Vec::new(),
         }
+    }
+
+    /// Another agent of the same node: what the former one told the kernel of its indices is forgotten.
+    fn restart(&mut self, n: usize, node: Node) {
+        self.nodes[n] = node;
+        self.expected[n].clear();
     }
 
     fn now(&self) -> Now {
@@ -130,11 +159,20 @@ impl World {
     fn way(&self, from: usize, path: &Path) -> Option<(Vec<usize>, Origin)> {
         match path {
             Path::Direct(Endpoint::Udp { remote, .. }) => {
+                if self.cut.contains(&(from, false)) {
+                    return None;
+                }
                 let to =
                     (0..self.nodes.len()).find(|n| endpoint(*n) == Endpoint::Udp { remote: *remote, local: None })?;
                 Some((vec![from, to], Origin::Direct(endpoint(from))))
             }
-            Path::Direct(_) => None,
+            Path::Direct(Endpoint::Ethernet { mac, .. }) => {
+                let others = (0..self.nodes.len()).filter(|n| *n != from);
+                let to = others
+                    .into_iter()
+                    .find(|n| [ether(*n), BROADCAST].contains(&Endpoint::Ethernet { ifindex: 7, mac: *mac }))?;
+                (!self.cut.contains(&(from, true))).then(|| (vec![from, to], Origin::Direct(ether(from))))
+            }
             Path::Routed { slot, hops } => {
                 let (mut before, mut at) = (from, self.number(*self.slots[from].get(slot)?));
                 let mut back = Hops::new();
@@ -177,25 +215,42 @@ impl World {
         while let Some(action) = self.nodes[n].poll() {
             match action {
                 Action::Send(path, bytes) => {
+                    if matches!(bytes[0], 1 | 2) {
+                        let index = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes"));
+                        assert!(self.expected[n].contains(&index), "an answer to this would be dropped by the kernel");
+                    }
                     self.fly(n, &path, bytes);
                 }
                 Action::Transmit(l) => {
                     self.slots[n].insert(l.slot, l.peer);
+                    self.sending[n].insert(l.slot, l);
                 }
                 Action::Receive(l) => {
                     self.slots[n].insert(l.slot, l.peer);
+                    self.receiving[n].insert(l.index, l);
                 }
                 Action::Silence(slot) => {
                     self.slots[n].remove(&slot);
+                    self.sending[n].remove(&slot);
                 }
                 Action::Unreachable(packet) => self.refused.push(packet),
-                Action::Forget(_) | Action::Connected(_) | Action::Disconnected(_) => {}
+                Action::Expect(index) => assert!(self.expected[n].insert(index), "expected twice"),
+                Action::Forget(index) => {
+                    self.receiving[n].remove(&index);
+                    self.expected[n].remove(&index);
+                }
+                Action::Connected(_) | Action::Disconnected(_) => {}
             }
         }
     }
 
     fn deliver(&mut self, mut flight: Flight) {
         let now = self.now();
+        let kind = MessageType::from_byte(flight.bytes[0]).expect("a message");
+        if let Some(index) = receiver_index(kind, &flight.bytes) {
+            let expected = self.expected[flight.to].contains(&index);
+            assert_eq!(self.nodes[flight.to].expects(index), expected, "kernel and core know the same indices");
+        }
         match self.nodes[flight.to].message(now, &flight.origin, &mut flight.bytes) {
             Ok(Inbound::Packet(range)) => self.arrived.push((flight.to, flight.bytes[range].to_vec())),
             // These links have no tables: nobody asked for a sealed one.

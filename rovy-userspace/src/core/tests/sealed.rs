@@ -122,7 +122,7 @@ impl Net {
                     let Ok(()) = host.tables.clear_transmit(slot);
                     host.links.remove(&slot);
                 }
-                Action::Connected(_) | Action::Disconnected(_) | Action::Unreachable(_) => {}
+                Action::Expect(_) | Action::Connected(_) | Action::Disconnected(_) | Action::Unreachable(_) => {}
             }
         }
     }

@@ -108,7 +108,11 @@ fn an_unconfirmed_session_beside_a_confirmed_one_ends_after_20_s() {
     w.now_ns += SECOND;
     let (now, id) = (w.now(), w.id(1));
     copy.connect(now, id, vec![endpoint(1)], true);
-    let Some(Action::Send(_, bytes)) = copy.poll() else { panic!("no hello") };
+    let hello = std::iter::from_fn(|| copy.poll()).find_map(|action| match action {
+        Action::Send(_, bytes) => Some(bytes),
+        _ => None,
+    });
+    let bytes = hello.expect("a hello");
     w.deliver(Flight { to: 1, origin: Origin::Direct(endpoint(9)), bytes });
     w.flights.clear();
     assert_eq!(w.nodes[1].sessions().0, 2);

@@ -81,3 +81,31 @@ fn the_longest_route_fits_in_front_of_a_packet() {
     assert_eq!(tables.originate(10, 4, &[3], &mut buf, 100..200).err(), Some(DropReason::Expired));
     assert_eq!(tables.originate(1, 5, &[3], &mut buf, 100..200).err(), Some(DropReason::NoSlot));
 }
+
+/// The slot of a dead link sends by another link's entry: the same keys, and the same counter, so that none is used twice.
+#[test]
+fn slots_that_send_by_the_same_keys_count_together() {
+    let mut t = tables();
+    let alias = TxLink { slot: 4, link: 1, ..tx(1500) };
+    let Ok(()) = t.set_transmit(&alias, endpoint(1));
+    let send = |t: &mut Tables, slot, hops: &[u8]| {
+        let mut buf = vec![0; 72];
+        (buf[40], buf[41], buf[42]) = (4, 1, 32);
+        let (range, to) = t.originate(1, slot, hops, &mut buf, 40..72).expect("sealed");
+        (to, buf[range].to_vec())
+    };
+    for n in 0..20 {
+        let (to, mut sent) = send(&mut t, if n % 3 == 0 { 3 } else { 4 }, &[]);
+        assert_eq!((to, counter(&sent)), (endpoint(1), n));
+        assert!(t.switch(1, &mut sent).is_ok(), "one window takes them all");
+    }
+    // Both lead to the neighbour it came from.
+    let (_, mut sent) = send(&mut t, 3, &[4]);
+    assert_eq!(t.switch(1, &mut sent).err(), Some(DropReason::UTurn));
+    // The link is back: its own keys and counter, and the other slot's go on.
+    let Ok(()) = t.set_transmit(&TxLink { counter: 8, ..alias }, endpoint(2));
+    assert_eq!(send(&mut t, 4, &[]).0, endpoint(2));
+    assert_eq!(counter(&send(&mut t, 3, &[]).1), 21);
+    let Ok(stats) = t.slot_stats(4);
+    assert_eq!(stats.tx_packets, 14, "each slot's own traffic is counted");
+}

@@ -21,6 +21,7 @@ const GRACE: Duration = Duration::from_millis(10);
 pub(super) struct Maps {
     config: Array<MapData, Plain<Config>>,
     rx: Array<MapData, Plain<RxLink>>,
+    given: Array<MapData, u32>,
     replay: Array<MapData, Plain<ReplayWords>>,
     slots: Array<MapData, u32>,
     tx: Array<MapData, Plain<TxLink>>,
@@ -61,6 +62,7 @@ impl Maps {
         let mut maps = Self {
             config: open!("CONFIG"),
             rx: open!("RX"),
+            given: open!("GIVEN"),
             replay: open!("REPLAY"),
             slots: open!("SLOTS"),
             tx: open!("TX"),
@@ -102,11 +104,15 @@ impl Maps {
         Ok(())
     }
 
-    /// Writes what the program needs to know, and forgets whose addresses were this node's: the agent tells them anew.
+    /// Writes what the program needs to know, and forgets whose addresses were this node's and which indices it gave out: the
+    /// agent tells them anew.
     pub(super) fn configure(&mut self, params: &Params) -> Result<(), XdpError> {
         let stale: Vec<_> = self.locals.keys().filter_map(Result::ok).collect();
         for key in stale {
             self.remove_key(key.0)?;
+        }
+        for at in 0..self.sessions {
+            self.write_given(at, 0)?;
         }
         let config = Config {
             ethertype_be: u32::from(params.ethertype.to_be()),
@@ -158,6 +164,20 @@ impl Maps {
 
     fn write_rx(&mut self, at: u32, rx: RxLink) -> Result<(), XdpError> {
         self.rx.set(at, Plain(rx), 0).map_err(XdpError::map("write", "RX"))
+    }
+
+    fn write_given(&mut self, at: u32, index: u32) -> Result<(), XdpError> {
+        self.given.set(at, index, 0).map_err(XdpError::map("write", "GIVEN"))
+    }
+
+    pub(super) fn expect_index(&mut self, index: u32) -> Result<(), XdpError> {
+        self.write_given(self.position(index), index)
+    }
+
+    pub(super) fn forget_index(&mut self, index: u32) -> Result<(), XdpError> {
+        let at = self.position(index);
+        let given = self.given.get(&at, 0).map_err(XdpError::map("read", "GIVEN"))?;
+        if given == index { self.write_given(at, 0) } else { Ok(()) }
     }
 
     pub(super) fn clear_rx(&mut self, index: u32) -> Result<Option<Seen>, XdpError> {

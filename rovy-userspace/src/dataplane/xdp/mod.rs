@@ -213,6 +213,22 @@ impl Xdp {
         self.maps.add_port(ifindex)
     }
 
+    /// Hands up from now on what is sent to a receiver index of the agent's.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn expect_index(&mut self, index: u32) -> Result<(), XdpError> {
+        self.maps.expect_index(index)
+    }
+
+    /// Drops from now on what is sent to a receiver index. Nothing happens when another has taken its place.
+    ///
+    /// # Errors
+    /// The map cannot be written or read.
+    pub fn forget_index(&mut self, index: u32) -> Result<(), XdpError> {
+        self.maps.forget_index(index)
+    }
+
     /// Accepts transit on a receiver index from now on. A new index starts with an empty replay window.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use aya::programs::Xdp as Program;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use rovy_common::count::COUNTERS;
-use rovy_common::hello::Prefix;
+use rovy_common::hello::{LOADS, Prefix};
 use rovy_common::label::Width;
 use rovy_common::maps::{
     Buckets, Config, LAYOUT, LINKS_SINCE, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink,
@@ -42,13 +42,14 @@ const OF_LINKS: [&str; 6] = ["RX", "REPLAY", "SLOTS", "TX", "COUNTERS", "PORTS"]
 const SHARED: [&str; 2] = ["REPLAY", "COUNTERS"];
 const MMAPABLE: u32 = 1 << 10;
 
-pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 13] {
+pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 14] {
     let slots = width.slots();
     let array = |name, value, entries| Shape { name, kind: MapType::Array, key: 4, value, entries };
     let per_cpu = |name, value, entries| Shape { name, kind: MapType::PerCpuArray, key: 4, value, entries };
     [
         array("CONFIG", size_of::<Config>(), 1),
         array("RX", size_of::<RxLink>(), sessions),
+        array("GIVEN", 4, sessions),
         array("REPLAY", size_of::<ReplayWords>(), sessions),
         array("SLOTS", 4, slots),
         array("TX", size_of::<TxLink>(), 2 * slots),
@@ -58,7 +59,7 @@ pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 13] {
         Shape { name: "PORTS", kind: MapType::DevMap, key: 4, value: 8, entries: PORTS },
         Shape { name: "LOCALS", kind: MapType::Hash, key: size_of::<LocalKey>(), value: 8, entries: LOCALS },
         array("SECRETS", size_of::<Secrets>(), 1),
-        array("LOAD", 8, 1),
+        array("LOAD", 8, LOADS),
         Shape {
             name: "BUCKETS",
             kind: MapType::LruHash,

@@ -50,11 +50,10 @@ fn the_fastest_route_is_found_first() {
 
 #[test]
 fn a_label_of_both_widths_and_more_than_fourteen_bytes() {
-    let mut w = World::new(1);
     let n = 14;
     let width = |i: usize| if i.is_multiple_of(2) { Width::Two } else { Width::One };
-    w.nodes = (0..n).map(|i| Node::new(NodeConfig { width: width(i), ..config_of(i) }, [i as u8; 32])).collect();
-    w.slots = vec![BTreeMap::new(); n];
+    let mut w =
+        World::of((0..n).map(|i| Node::new(NodeConfig { width: width(i), ..config_of(i) }, [i as u8; 32])).collect());
     w.wide = (0..n).filter(|i| i.is_multiple_of(2)).collect();
     for i in 1..n {
         w.connect(i - 1, i);
@@ -79,10 +78,9 @@ fn thirty_hops_are_found_and_thirty_one_are_not() {
 
 #[test]
 fn a_label_beyond_thirty_bytes_is_a_dead_end() {
-    let mut w = World::new(1);
     let n = 18;
-    w.nodes = (0..n).map(|i| Node::new(NodeConfig { width: Width::Two, ..config_of(i) }, [i as u8; 32])).collect();
-    w.slots = vec![BTreeMap::new(); n];
+    let mut w =
+        World::of((0..n).map(|i| Node::new(NodeConfig { width: Width::Two, ..config_of(i) }, [i as u8; 32])).collect());
     w.wide = (0..n).collect();
     for i in 1..n {
         w.connect(i - 1, i);

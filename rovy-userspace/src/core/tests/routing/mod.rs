@@ -10,9 +10,7 @@ const MS: u64 = SECOND / 1000;
 
 /// Nodes that are neighbours as the pairs say, and no more.
 fn net(n: usize, links: &[(usize, usize)]) -> World {
-    let mut w = World::new(1);
-    w.nodes = (0..n).map(|i| Node::new(NodeConfig { peers: 64, ..config_of(i) }, [i as u8; 32])).collect();
-    w.slots = vec![BTreeMap::new(); n];
+    let mut w = World::of((0..n).map(|i| Node::new(NodeConfig { peers: 64, ..config_of(i) }, [i as u8; 32])).collect());
     for (a, b) in links {
         w.connect(*a, *b);
     }
