@@ -11,10 +11,11 @@ mod types;
 pub use client::{Client, ClientError};
 
 pub use command::{Command, Failure, FailureKind, Reply, Request, Requests};
+pub use http::Method;
 pub use server::{ApiError, Server, serve};
 pub use types::{
-    Drops, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener, ListenerState, MapSizes, Peer, PeerLink,
-    PeerState, PeerTransit, RouteInfo, RouteSource, Stats, TransitStats, Wants,
+    Discovery, DiscoveryListener, Drops, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener, ListenerState,
+    MapSizes, Peer, PeerLink, PeerSource, PeerState, PeerTransit, RouteInfo, RouteSource, Stats, TransitStats, Wants,
 };
 
 #[cfg(test)]

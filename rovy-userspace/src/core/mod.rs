@@ -9,6 +9,7 @@ mod action;
 mod aead;
 mod buffer;
 mod cookie;
+mod discovery;
 mod handshake;
 mod index;
 mod kdf;
@@ -28,11 +29,12 @@ mod time;
 pub use action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
 pub use aead::Suite;
 pub use buffer::{HEADROOM, Outgoing, TAILROOM};
+pub use discovery::{Heard, INTERVAL as BEACON_INTERVAL, Network, Outlet};
 pub use kdf::{hop_keys, wipe};
 pub use link::LinkState;
 pub use mac::{mac1, mac1_key};
 pub use node::{Inbound, Node, NodeConfig, Sealed, Use};
-pub use peer::{LinkView, PeerState, PeerView, Psk, RouteSource, RouteView};
+pub use peer::{LinkView, PeerSource, PeerState, PeerView, Psk, RouteSource, RouteView};
 pub use probes::{Budget, ProbeCounts, Rate};
 pub use routes::{RouteState, Why};
 pub use stamps::{STAMPS, Stamp};
@@ -40,3 +42,5 @@ pub use time::{Now, TAI64N_LEN, tai64n};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::peer_ids;

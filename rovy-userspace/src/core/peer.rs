@@ -72,6 +72,10 @@ pub(super) struct Peer {
     pub(super) finished: Option<Finished>,
     pub(super) cookies: Cookies,
     pub(super) queue: VecDeque<Vec<u8>>,
+    /// How it came to be known.
+    pub(super) source: PeerSource,
+    /// A NAT in front of this node changes the address the peer sees.
+    pub(super) behind_nat: bool,
     pub(super) received_ns: Option<u64>,
     pub(super) rtt_ns: Option<u64>,
     pub(super) packets: [u64; 2],
@@ -106,6 +110,11 @@ impl Peer {
         !self.persistent && !self.routes.any_configured()
     }
 
+    /// Whether nothing but a beacon speaks for it: that is no reason for probes, as anybody on a link can send one.
+    pub(super) fn only_seen(&self) -> bool {
+        self.source == PeerSource::Discovered && !self.persistent && self.current.is_none() && self.queue.is_empty()
+    }
+
     /// Whether anybody would miss it.
     pub(super) fn idle(&self) -> bool {
         self.sessions().next().is_none()
@@ -127,6 +136,18 @@ pub enum PeerState {
     Disconnected,
 }
 
+/// How a peer came to be known.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum PeerSource {
+    /// The operator named it.
+    Configured,
+    /// A beacon named it.
+    Discovered,
+    /// It connected by itself.
+    #[default]
+    Incoming,
+}
+
 /// A peer, as status commands show it.
 #[derive(Clone, Debug)]
 pub struct PeerView {
@@ -146,6 +167,10 @@ pub struct PeerView {
     pub links: Vec<LinkView>,
     /// Whether this node was told to keep the connection.
     pub persistent: bool,
+    /// How it came to be known.
+    pub source: PeerSource,
+    /// Whether a NAT in front of this node changes the address the peer sees.
+    pub behind_nat: bool,
     /// Whether it may route through this node.
     pub transit: bool,
     /// Whether transit between it and this node is sealed; without a session, whether this node wants it.

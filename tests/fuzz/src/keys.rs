@@ -19,6 +19,10 @@ pub(crate) fn id(n: usize) -> PeerId {
     SECRETS[n % 3].peer_id()
 }
 
+pub(crate) fn secret(n: usize) -> &'static SecretKey {
+    &SECRETS[n % 3]
+}
+
 pub(crate) fn node(n: usize) -> Node {
     let config = NodeConfig {
         secret: SECRETS[n % 3].clone(),

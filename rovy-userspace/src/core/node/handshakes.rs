@@ -20,7 +20,7 @@ use crate::identity::PeerId;
 use crate::transport::Endpoint;
 
 /// Time between a hello and the next try.
-const RETRY_NS: u64 = 5 * SECOND;
+pub(super) const RETRY_NS: u64 = 5 * SECOND;
 /// Spread of the next try, so that two nodes do not keep meeting half-way.
 const JITTER_NS: u64 = SECOND / 3;
 /// A peer that is not to be kept is given up after this long.
@@ -61,6 +61,7 @@ impl Node {
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let mut paths = peer.paths();
+        paths.extend(self.discovery.found.paths(id).filter(|p| !peer.dial.iter().any(|e| *p == Path::Direct(*e))));
         let (current, tried) = (peer.current, peer.tries > 0);
         let psk = self.psk(id);
         if let Some(session) = current.and_then(|i| self.session_ref(i)) {
@@ -122,7 +123,7 @@ impl Node {
         let tried = now.mono_ns.saturating_sub(peer.since_ns);
         let pause = match tried {
             // Whoever is only looked for may be found at once, or not for long.
-            _ if peer.paths().is_empty() && peer.current.is_none() => {
+            _ if peer.paths().is_empty() && peer.current.is_none() && !peer.only_seen() => {
                 (SECOND << (peer.tries - 1).min(6)).min(SEARCH_NS)
             }
             t if t < GIVE_UP_NS => RETRY_NS,
@@ -263,6 +264,10 @@ impl Node {
             tracing::warn!(peer = %id, "its answer does not authenticate: is the pre-shared key the same at both ends?");
         }
         let (keys, choice) = finished?;
+        // Only what was on offer can be chosen.
+        if choice.suite == Suite::Aes256Gcm && !self.config.aes {
+            return Err(DropReason::BadHandshake);
+        }
         peer.rtt_ns = Some(now.mono_ns.saturating_sub(attempt.sent_ns));
         // Even when the other end does not say so: then nothing passes rather than something in the open.
         let sealed = attempt.sealed || choice.sealed;
@@ -270,6 +275,9 @@ impl Node {
         peer.tries = 0;
         peer.received_ns = Some(now.mono_ns);
         peer.finished = Some(Finished { response: message.to_vec(), until_ns: now.mono_ns + COPIES_NS, copies: 0 });
+        if let Some(behind) = translated(origin, choice.observed) {
+            peer.behind_nat = behind;
+        }
         let remote = response.sender_index.get();
         let path = origin.back();
         let terms = Terms { peer: id, remote, initiator: true, path, suite: choice.suite, sealed };
@@ -403,6 +411,16 @@ impl Node {
 /// All of a hello but mac2, which differs from path to path.
 fn without_mac2(hello: &[u8]) -> &[u8] {
     &hello[..hello.len().saturating_sub(16)]
+}
+
+/// Whether a NAT changes the address that this node's messages leave with: the peer saw another than the one it answered to.
+/// `None` when that cannot be told.
+fn translated(origin: &Origin, seen: Option<SocketAddr>) -> Option<bool> {
+    match origin {
+        Origin::Direct(Endpoint::Udp { local: Some(local), .. }) => Some(seen?.ip() != local.to_canonical()),
+        Origin::Direct(Endpoint::Ethernet { .. }) => Some(false),
+        _ => None,
+    }
 }
 
 fn observed(origin: &Origin) -> Option<SocketAddr> {

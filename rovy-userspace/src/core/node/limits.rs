@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::core::action::Origin;
+use crate::core::discovery::TRIED;
 use crate::core::peer::QUEUE;
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
@@ -56,7 +57,7 @@ impl Node {
 
     /// Every bound by its name, with what is in use of it.
     #[must_use]
-    pub fn limits(&self) -> [(&'static str, Use); 8] {
+    pub fn limits(&self) -> [(&'static str, Use); 9] {
         let (slots, all_slots) = self.slots.used();
         let (strangers, most_strangers) = self.slots.strangers();
         let waiting = self.peers.values().map(|p| p.queue.len()).max().unwrap_or(0);
@@ -69,6 +70,7 @@ impl Node {
             ("stranger_slots", Use { used: strangers, max: most_strangers }),
             ("probes", Use { used: self.probes.remembered().0, max: self.probes.remembered().1 }),
             ("lookups", Use { used: self.lookups.used().0, max: self.lookups.used().1 }),
+            ("discovered", Use { used: self.discovery.found.strangers(), max: TRIED }),
             ("peer_queue", Use { used: waiting, max: QUEUE }),
         ]
     }

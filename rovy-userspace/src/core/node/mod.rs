@@ -1,5 +1,6 @@
 //! The node: peers, sessions and routes behind four verbs.
 
+mod beacons;
 mod data;
 mod entries;
 mod handshakes;
@@ -27,8 +28,9 @@ use rovy_common::siphash::Key;
 use rovy_common::{DropReason, wire};
 
 use super::action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
+use super::discovery::{Discovery, Standing};
 use super::index::Indices;
-use super::peer::{Peer, Psk};
+use super::peer::{Peer, PeerSource, Psk};
 use super::probes::{Budget, Probes};
 use super::random::Rng;
 use super::session::{REKEY_NS, Session};
@@ -115,6 +117,7 @@ pub struct Node {
     slots: Slots,
     stamps: Stamps,
     last_timestamp: Stamp,
+    discovery: Discovery,
     half_open: usize,
     handshakes: u64,
     /// Sessions made so far.
@@ -123,6 +126,7 @@ pub struct Node {
     probes: Probes,
     seeker: Seeker,
     lookups: Lookups,
+    nat_keepalive_ns: u64,
     actions: VecDeque<Action>,
     deadline_ns: u64,
 }
@@ -150,10 +154,12 @@ impl Node {
             slots: Slots::new(config.width),
             stamps: Stamps::default(),
             last_timestamp: Stamp::default(),
+            discovery: Discovery::default(),
             half_open: 0,
             handshakes: 0,
             serial: 0,
             rekey_ns: REKEY_NS,
+            nat_keepalive_ns: timers::NAT_KEEPALIVE_NS,
             actions: VecDeque::new(),
             deadline_ns: u64::MAX,
             config,
@@ -193,7 +199,7 @@ impl Node {
             wire::MessageType::Data => self.data(now, origin, message),
             wire::MessageType::CookieReply => self.cookie_reply(now, origin, message).map(|()| Inbound::Done),
             wire::MessageType::Control => self.control(now, origin, message).map(|()| Inbound::Done),
-            // Used from the day that discovery exists.
+            // Beacons go to [`Node::beacon`]: nowhere else do they count.
             wire::MessageType::Beacon => Err(DropReason::NotAllowed),
             wire::MessageType::Transit => Err(DropReason::Malformed),
         }
@@ -205,18 +211,27 @@ impl Node {
         if id == self.id {
             return;
         }
+        if persistent {
+            self.discovery.found.heed(id);
+        }
         let peer = self.peer(id);
         if !endpoints.is_empty() {
-            peer.dial = endpoints;
+            peer.dial.clone_from(&endpoints);
         }
         peer.persistent |= persistent;
+        if persistent {
+            peer.source = PeerSource::Configured;
+        }
         let (idle, current, by_endpoint) = (peer.attempt.is_none(), peer.current, !peer.dial.is_empty());
-        let routed = current.and_then(|i| self.session(i)).is_some_and(|s| matches!(s.path, Path::Routed { .. }));
+        let routed = current.and_then(|i| self.session(i)).is_some_and(|s| s.endpoint().is_none());
         // Whoever is talked to over hops may be a neighbour at these endpoints.
         if idle && (current.is_none() || (routed && by_endpoint)) {
-            self.start_handshake(now, id);
-        } else {
-            self.open_links(now, id);
+            return self.start_handshake(now, id);
+        }
+        self.open_links(now, id);
+        // A hello that a beacon brought about must not keep the operator's addresses waiting.
+        for endpoint in endpoints {
+            self.copy_hello(now, id, Path::Direct(endpoint));
         }
     }
 
@@ -231,8 +246,14 @@ impl Node {
         }
     }
 
-    /// Forgets a peer: its sessions end at once.
+    /// Forgets a peer: its sessions end at once, and its beacons count no more.
     pub fn disconnect(&mut self, now: Now, id: PeerId) -> bool {
+        self.discovery.found.ignore(id);
+        self.leave(now, id)
+    }
+
+    /// Forgets a peer for now.
+    fn leave(&mut self, now: Now, id: PeerId) -> bool {
         let Some(peer) = self.peers.remove(&id) else { return false };
         self.slots.leave(now.mono_ns, id);
         self.by_address.remove(&id.address());
@@ -272,6 +293,11 @@ impl Node {
         self.named(id).keepalive_ns = Some(u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    /// Sends a keepalive so often through a NAT in front of this node, instead of every 25 s; for tests.
+    pub fn set_nat_keepalive(&mut self, every: std::time::Duration) {
+        self.nat_keepalive_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+    }
+
     /// Renews keys after `age` instead of 120 s; for tests. Keys still end after 180 s.
     pub fn set_rekey(&mut self, age: std::time::Duration) {
         self.rekey_ns = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX).min(REKEY_NS);
@@ -285,6 +311,7 @@ impl Node {
         if !self.peer(id).routes.configure(now.mono_ns, (slot, hops)) {
             return false;
         }
+        self.peer(id).source = PeerSource::Configured;
         self.steer(now, id);
         if self.peers.get(&id).is_some_and(|p| p.current.is_none()) {
             self.start_handshake(now, id);

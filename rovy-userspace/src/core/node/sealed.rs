@@ -13,7 +13,7 @@ use crate::identity::PeerId;
 /// Transit that came sealed, opened: authentic, and not seen before.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sealed {
-    /// The receiver index of the session it came in, and of its link.
+    /// The receiver index of the link it came by.
     pub index: u32,
     /// Whether the label block has 32 bytes, rather than 16.
     pub long: bool,
@@ -39,17 +39,18 @@ impl Node {
 
     /// What a data message turned out to be that carries transit.
     pub(super) fn sealed_transit(
-        &mut self,
+        &self,
         origin: &Origin,
         index: u32,
         long: bool,
         body: Range<usize>,
     ) -> Result<Inbound, DropReason> {
         // Between neighbours only: in a session over hops it would be transit inside transit.
-        let direct = matches!(origin, Origin::Direct(_));
-        if !direct || !self.session(index).is_some_and(|s| s.sealed && matches!(s.path, Path::Direct(_))) {
-            return Err(DropReason::NotAllowed);
-        }
+        let Origin::Direct(from) = origin else { return Err(DropReason::NotAllowed) };
+        let session = self.session_ref(index).filter(|s| s.sealed && s.endpoint().is_some());
+        let session = session.ok_or(DropReason::NotAllowed)?;
+        // The way back leads over the link it came by.
+        let index = session.link_at(from).and_then(|n| session.links.get(n)).map_or(index, |link| link.index);
         if body.len() < block(long) + INNER_MIN {
             return Err(DropReason::BadLength);
         }

@@ -79,7 +79,7 @@ impl Node {
 
     /// Whether a hello to this peer is worth a probe: no way is known to work, and what else there is has been tried.
     pub(super) fn wants_search(&mut self, id: PeerId) -> bool {
-        let Some(peer) = self.peers.get(&id) else { return false };
+        let Some(peer) = self.peers.get(&id).filter(|p| !p.only_seen()) else { return false };
         let (tried, nowhere) = (peer.tries > 0, peer.paths().is_empty());
         let current = peer.current;
         let searching = peer.search;
@@ -170,7 +170,8 @@ impl Node {
         let at = now.mono_ns + SETTLE_NS;
         let waiting =
             self.peers.iter_mut().filter(|(id, p)| **id != neighbour && p.current.is_none() && p.next.is_none());
-        let wanted = waiting.filter(|(_, p)| p.persistent || p.attempt.is_some() || !p.queue.is_empty());
+        let wanted =
+            waiting.filter(|(_, p)| p.persistent || (p.attempt.is_some() && !p.only_seen()) || !p.queue.is_empty());
         for (_, peer) in wanted.take(AGAIN) {
             peer.again_ns = Some(at);
             peer.search = true;

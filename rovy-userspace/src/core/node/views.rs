@@ -3,7 +3,7 @@
 use super::Node;
 use crate::core::action::Hops;
 use crate::core::link::{LinkState, Stage};
-use crate::core::peer::{LinkView, PeerState, PeerView, RouteSource, RouteView};
+use crate::core::peer::{LinkView, PeerSource, PeerState, PeerView, RouteSource, RouteView};
 use crate::core::routes::{RouteState, Why};
 use crate::core::session::Session;
 use crate::identity::PeerId;
@@ -53,6 +53,8 @@ impl Node {
                 links,
                 path,
                 persistent: peer.persistent,
+                source: if self.policies.contains_key(id) { PeerSource::Configured } else { peer.source },
+                behind_nat: peer.behind_nat,
                 transit: self.policies.get(id).and_then(|p| p.transit).unwrap_or(self.config.transit),
                 sealed: session.map_or_else(|| self.wants_sealed(*id), |s| s.sealed),
                 received_ns: peer.received_ns,

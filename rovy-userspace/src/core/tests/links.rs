@@ -473,3 +473,24 @@ fn messages_about_links_that_make_no_sense_are_refused() {
     assert_eq!(w.stands(1), before);
     assert!(w.nodes[1].sessions().0 == 2);
 }
+
+#[test]
+fn sealed_transit_leads_back_over_the_link_it_came_by() {
+    let mut w = World::new(2);
+    let (a, b, now) = (w.id(0), w.id(1), w.now());
+    w.nodes[0].set_sealed(b);
+    w.connect(0, 1);
+    w.nodes[1].connect(now, a, vec![], true);
+    w.nodes[0].connect(now, b, vec![endpoint(1), BROADCAST], true);
+    w.settle();
+    let slot = w.links(0)[0].slot.expect("a slot");
+    let links = w.links(1);
+    assert_eq!(links.len(), 2);
+    for link in links {
+        let mut buf = vec![0; HEADROOM + 48 + TAILROOM];
+        let range = w.nodes[0].seal_transit(now, slot, false, &mut buf, HEADROOM..HEADROOM + 48).expect("sealed");
+        let taken = w.nodes[1].message(now, &Origin::Direct(link.endpoint), &mut buf[range]);
+        let Ok(Inbound::Sealed(sealed)) = taken else { panic!("{taken:?}") };
+        assert_eq!(w.receiving[1][&sealed.index].slot, link.slot.expect("a slot"));
+    }
+}

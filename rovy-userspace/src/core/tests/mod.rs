@@ -13,6 +13,7 @@ use crate::identity::{PeerId, SecretKey};
 use crate::transport::Endpoint;
 
 mod cookies;
+mod discovery;
 mod input;
 mod limits;
 mod links;
@@ -46,6 +47,8 @@ struct World {
     flights: Vec<Flight>,
     /// IPv6 packets that arrived: at which node.
     arrived: Vec<(usize, Vec<u8>)>,
+    /// Beacons that were sent: by which node.
+    beacons: Vec<(usize, Vec<u8>)>,
     drops: Vec<DropReason>,
     /// Packets given back because nobody was found.
     refused: Vec<Vec<u8>>,
@@ -113,6 +116,7 @@ impl World {
             nodes,
             flights: Vec::new(),
             arrived: Vec::new(),
+            beacons: Vec::new(),
             drops: Vec::new(),
             refused: Vec::new(),
             now_ns: SECOND,
@@ -234,6 +238,7 @@ impl World {
                     self.sending[n].remove(&slot);
                 }
                 Action::Unreachable(packet) => self.refused.push(packet),
+                Action::Beacon(_, bytes) => self.beacons.push((n, bytes)),
                 Action::Expect(index) => assert!(self.expected[n].insert(index), "expected twice"),
                 Action::Forget(index) => {
                     self.receiving[n].remove(&index);
@@ -285,15 +290,34 @@ impl World {
         while self.now_ns < end {
             turns += 1;
             assert!(turns < 2000 + ns / 100_000, "timers that go off without end");
-            let next = self.nodes.iter().map(Node::deadline).chain(self.late.iter().map(|(at, _)| *at));
-            let next = next.min().unwrap_or(end);
-            self.now_ns = next.clamp(self.now_ns + 1, end);
-            let now = self.now();
-            for n in 0..self.nodes.len() {
-                self.nodes[n].timeout(now);
-            }
-            self.settle();
+            self.step(end);
         }
+    }
+
+    /// Lets time pass to the next timer, `end` at most.
+    fn step(&mut self, end: u64) {
+        self.tick(end);
+        self.settle();
+    }
+
+    fn tick(&mut self, end: u64) {
+        let next = self.nodes.iter().map(Node::deadline).chain(self.late.iter().map(|(at, _)| *at));
+        let next = next.min().unwrap_or(end);
+        self.now_ns = next.clamp(self.now_ns + 1, end);
+        let now = self.now();
+        for n in 0..self.nodes.len() {
+            self.nodes[n].timeout(now);
+        }
+    }
+
+    /// As [`World::step`], with everything lost that goes to node `deaf`.
+    fn step_lossy(&mut self, end: u64, deaf: usize) {
+        self.tick(end);
+        for n in 0..self.nodes.len() {
+            self.collect(n);
+        }
+        self.flights.retain(|f| f.to != deaf);
+        self.settle();
     }
 
     fn connect(&mut self, a: usize, b: usize) {
@@ -346,7 +370,7 @@ fn line() -> World {
 }
 
 /// `n` valid PeerIDs, quickly: their private keys are nobody's.
-pub(super) fn peer_ids(n: usize) -> Vec<PeerId> {
+pub(crate) fn peer_ids(n: usize) -> Vec<PeerId> {
     let key = |i: u64| {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&i.to_le_bytes());

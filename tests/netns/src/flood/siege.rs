@@ -102,7 +102,7 @@ impl Siege {
         Ok(Victim { id: self.line.r.peer_id(), macs, ip4, ip6 })
     }
 
-    /// A flood from `sources` sources by the last CPU. It waits for `send`.
+    /// A flood from `sources` sources by the last CPU. It waits for [`Flood::send`].
     ///
     /// # Errors
     /// As [`Flood::new`].
