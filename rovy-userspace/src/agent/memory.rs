@@ -142,7 +142,7 @@ fn replace(path: &Path, new: &Path, text: &str) -> io::Result<()> {
 mod tests {
     use super::super::remembered::FIRST_LINE;
     use super::*;
-    use crate::core::{NodeConfig, Psk};
+    use crate::core::{Budget, NodeConfig, Psk};
     use crate::identity::SecretKey;
     use rovy_common::label::Width;
 
@@ -161,6 +161,7 @@ mod tests {
             receive_mtu: None,
             aes: false,
             psk: Psk::default(),
+            probes: Budget::default(),
         };
         Node::new(config, [n; 32])
     }

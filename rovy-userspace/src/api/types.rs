@@ -251,6 +251,19 @@ pub struct RouteInfo {
     pub source: RouteSource,
     /// Whether packets take it now.
     pub in_use: bool,
+    /// `good`: an echo came back over it; `candidate`: not tried yet; `suspect`: the last echo did not; `dead`.
+    pub state: String,
+    /// For how many seconds it has stood so.
+    #[serde(default)]
+    pub age_s: Option<u64>,
+    /// Smoothed round trip in ns.
+    #[serde(default)]
+    pub rtt_ns: Option<u64>,
+    /// Smoothed part of its echoes that did not come back, 0 to 1.
+    pub loss: f64,
+    /// Why packets take it.
+    #[serde(default)]
+    pub why: Option<String>,
 }
 
 /// The host's side of fc00::/8.

@@ -207,7 +207,7 @@ pub(super) fn peer(p: &Peer) -> String {
 
 pub(super) fn routes(routes: &[RouteInfo]) -> String {
     if routes.is_empty() {
-        return "no routes\n\nnext: rovy route add PEERID /rovyrt/SLOT.SLOT   (`rovy peer list` shows the slots)\n"
+        return "no routes: they are found when a program sends to an address\n\nnext: rovy route add PEERID /rovyrt/SLOT.SLOT   (`rovy peer list` shows the slots)\n"
             .into();
     }
     let rows: Vec<_> = routes
@@ -218,11 +218,23 @@ pub(super) fn routes(routes: &[RouteInfo]) -> String {
                 RouteSource::Direct => "direct",
                 RouteSource::Learned => "learned",
             };
-            let used = if r.in_use { "in use" } else { "" };
-            [r.peer_id.to_string(), r.route.to_string(), source.into(), used.into()]
+            let used = if r.in_use { "yes" } else { "" };
+            let rtt = r.rtt_ns.map(|ns| format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10)).unwrap_or_default();
+            [
+                r.peer_id.to_string(),
+                r.route.to_string(),
+                source.into(),
+                r.state.clone(),
+                used.into(),
+                rtt,
+                format!("{:.0} %", r.loss * 100.0),
+                r.age_s.map(seconds).unwrap_or_default(),
+                text(r.why.as_ref()),
+            ]
         })
         .collect();
-    format!("{}\nnext: ping {}\n", table(["PEER", "ROUTE", "SOURCE", "STATE"], &rows), routes[0].peer_id.address())
+    let head = ["PEER", "ROUTE", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "AGE", "WHY"];
+    format!("{}\nnext: ping {}\n", table(head, &rows), routes[0].peer_id.address())
 }
 
 fn fc00_line(s: &Fc00Status) -> String {

@@ -18,7 +18,9 @@ mod mac;
 mod node;
 mod payload;
 mod peer;
+mod probes;
 mod random;
+mod routes;
 mod session;
 mod slots;
 mod stamps;
@@ -33,6 +35,8 @@ pub use link::LinkState;
 pub use mac::{mac1, mac1_key};
 pub use node::{Inbound, Node, NodeConfig, Sealed, Use};
 pub use peer::{LinkView, PeerSource, PeerState, PeerView, Psk, RouteSource, RouteView};
+pub use probes::{Budget, ProbeCounts, Rate};
+pub use routes::{RouteState, Why};
 pub use stamps::{STAMPS, Stamp};
 pub use time::{Now, TAI64N_LEN, tai64n};
 

@@ -292,7 +292,7 @@ impl World {
                 }
                 Action::Disconnected(peer) => assert!(self.connected[n].remove(&peer), "disconnected twice"),
                 Action::Expect(index) => assert!(index != 0),
-                Action::Beacon(..) | Action::Forget(_) | Action::Silence(_) => {}
+                Action::Beacon(..) | Action::Forget(_) | Action::Silence(_) | Action::Unreachable(_) => {}
             }
         }
         let node = &self.nodes[n];

@@ -114,6 +114,28 @@ fn the_kind_of_transit_is_shown() {
 }
 
 #[test]
+fn a_route_shows_how_it_stands() {
+    let route = RouteInfo {
+        peer_id: a_peer().peer_id,
+        route: "/rovyrt/04.2a".parse().unwrap(),
+        source: RouteSource::Learned,
+        in_use: true,
+        state: "good".into(),
+        age_s: Some(65),
+        rtt_ns: Some(12_340_000),
+        loss: 0.031,
+        why: Some("better for a while".into()),
+    };
+    let text = checked(routes(std::slice::from_ref(&route)));
+    for word in ["/rovyrt/04.2a", "good", "yes", "12.3 ms", "3 %", "1 min 5 s", "better for a while"] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    let json = serde_json::to_value(route).unwrap();
+    let keys = ["state", "age_s", "rtt_ns", "loss", "why", "in_use"];
+    assert!(keys.iter().all(|k| !json[k].is_null()), "{json}");
+}
+
+#[test]
 fn who_was_only_seen_before_takes_no_line() {
     let gone = Peer { state: PeerState::Disconnected, ..a_peer() };
     let text = checked(peers(&[a_peer(), gone.clone()]));

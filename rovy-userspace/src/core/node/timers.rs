@@ -53,9 +53,10 @@ impl Node {
     pub fn timeout(&mut self, now: Now) {
         self.deadline_ns = u64::MAX;
         self.drop_reserved(now.mono_ns);
+        self.lookups_due(now);
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
-            self.expire(now.mono_ns, id);
+            self.expire(now, id);
             self.peer_due(now, id);
             if self.peers.get(&id).is_some_and(super::Peer::idle) {
                 self.peers.remove(&id);
@@ -64,6 +65,8 @@ impl Node {
             }
         }
         self.beacons_due(now);
+        // One peer's end may have given another, looked at before, something to do: that is the next time.
+        self.deadline_ns = self.deadline_ns.max(now.mono_ns + 1);
     }
 
     fn drop_reserved(&mut self, now_ns: u64) {
@@ -83,7 +86,8 @@ impl Node {
     }
 
     /// Ends sessions past their time.
-    fn expire(&mut self, now_ns: u64, id: PeerId) {
+    fn expire(&mut self, now: Now, id: PeerId) {
+        let now_ns = now.mono_ns;
         let Some(peer) = self.peers.get(&id) else { return };
         let indices: Vec<u32> = peer.sessions().collect();
         for index in indices {
@@ -105,7 +109,7 @@ impl Node {
             if peer.current == Some(index) {
                 peer.current = None;
                 self.actions.push_back(Action::Disconnected(id));
-                self.silence(id);
+                self.silence(now, id);
             }
         }
     }
@@ -128,7 +132,9 @@ impl Node {
         let Some(index) = current else { return };
         let (rekey_ns, nat_ns) = (self.rekey_ns, self.nat_keepalive_ns);
         let configured_ns = self.policies.get(&id).and_then(|p| p.keepalive_ns);
+        self.routes_due(now, id, index);
         self.links_due(now, id);
+        let attempting = self.peers.get(&id).is_some_and(|p| p.attempt.is_some());
         let Some(session) = self.session(index) else { return };
         let through_nat = behind_nat && matches!(session.path, Path::Direct(_));
         let keepalive_ns = configured_ns.or(through_nat.then_some(nat_ns));

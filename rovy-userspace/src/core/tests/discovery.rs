@@ -293,3 +293,15 @@ fn beacons_do_not_bring_back_whom_the_operator_dropped() {
     w.connect(0, 1);
     assert_eq!(w.state(0, 1), PeerState::Connected);
 }
+
+#[test]
+fn a_beacon_makes_no_probes() {
+    let mut w = World::new(3);
+    w.connect(0, 1);
+    let before = w.nodes[0].probe_counts().own;
+    w.hear(0, endpoint(200), peer_ids(1)[0]).expect("tried");
+    assert_eq!(w.tried(0), 1);
+    w.connect(0, 2);
+    w.pass(30);
+    assert_eq!(w.nodes[0].probe_counts().own, before, "whoever can send beacons could have probes flooded");
+}
