@@ -7,6 +7,7 @@ mod ebpf;
 mod install;
 mod setup;
 mod sh;
+mod sim;
 mod test;
 mod vm;
 
@@ -35,6 +36,8 @@ enum Command {
     Demo(demo::Args),
     /// Measure
     Bench(bench::Args),
+    /// Simulate networks of many nodes
+    Sim(sim::Args),
     /// Boot another kernel under QEMU and load the BPF programs there
     Vm(vm::Args),
     /// Build rovy and install it
@@ -50,6 +53,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Sim(args) => sim::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::Install(args) => install::run(&args),
         Command::Dist(args) => dist::run(&args),
