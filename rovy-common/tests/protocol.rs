@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::mem::offset_of;
 
 use rovy_common::DropReason;
-use rovy_common::wire::{Beacon, Control, CookieReply, Data, Header, Hello, Response, Transit};
+use rovy_common::wire::{Beacon, Control, CookieReply, Data, Echo, Header, Hello, KeyAnswer, Probe, Response, Transit};
 
 type Rows = Vec<Vec<String>>;
 
@@ -45,6 +45,9 @@ fn message_layouts_are_those_of_the_document() {
         layout!(Beacon { header, port, reserved, public_key }),
         layout!(Transit { header, receiver_index, counter, tag, label }),
         layout!(Control { header, kind, reason, mtu, nonce }),
+        layout!(KeyAnswer { control, public_key }),
+        layout!(Probe { id, origin, target, hops_left, visited, label_len, reserved, marks, label }),
+        layout!(Echo { op, reserved, nonce }),
     ];
     for (name, fields) in layouts {
         let rows = documented.get(name).unwrap_or_else(|| panic!("no table {name}"));

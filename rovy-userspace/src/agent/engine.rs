@@ -202,12 +202,22 @@ impl Engine {
     fn seal_packet(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<(), DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         packet::check(bytes).map_err(packet::Insane::reason)?;
+        let before = self.node.deadline();
         let sealed = self.node.packet(clock::now(), buf, packet);
+        if self.node.deadline() < before {
+            self.timer.notify_one();
+        }
         self.collect();
         match sealed? {
             Some(out) => self.send(&out.path, buf, out.message),
             None => Ok(()),
         }
+    }
+
+    /// A packet waited for a node that was not found.
+    pub(super) fn unreachable(&mut self, packet: &[u8]) {
+        self.tables.count(Counter::Drop(DropReason::NoRoute));
+        self.refuse(packet);
     }
 
     /// Tells a program on this host that nobody is known at the address it sent to.

@@ -115,6 +115,7 @@ impl Linker {
             Action::Silence(slot) => self.silence(slot),
             Action::Connected(peer) => tracing::info!(%peer, "connected"),
             Action::Disconnected(peer) => tracing::info!(%peer, "disconnected"),
+            Action::Unreachable(packet) => self.engine.borrow_mut().unreachable(&packet),
         }
     }
 

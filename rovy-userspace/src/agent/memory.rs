@@ -154,7 +154,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{NodeConfig, Psk};
+    use crate::core::{Budget, NodeConfig, Psk};
     use crate::identity::SecretKey;
     use rovy_common::label::Width;
 
@@ -173,6 +173,7 @@ mod tests {
             receive_mtu: None,
             aes: false,
             psk: Psk::default(),
+            probes: Budget::default(),
         };
         Node::new(config, [n; 32])
     }

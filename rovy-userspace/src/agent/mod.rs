@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::api::Server;
 use crate::config::{Config, PeerTransit, Transit, XdpMode};
-use crate::core::{Node, NodeConfig, Psk, mac1_key};
+use crate::core::{Budget, Node, NodeConfig, Psk, mac1_key};
 use crate::dataplane::xdp::Params;
 use crate::dataplane::{Gate, Tables, endpoint_of};
 use crate::identity::{self, PeerId, SecretKey};
@@ -95,6 +95,7 @@ fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node>
         aes: fast_aes(),
         handshakes: config.limits.handshakes as usize,
         psk: config.node.psk_file.as_ref().map_or_else(|| Ok(Psk::default()), |f| psk(path, f))?,
+        probes: Budget::default(),
     };
     let mut node = Node::new(node_config, *seed);
     for peer in &config.peers {

@@ -101,4 +101,6 @@ pub enum Action {
     Connected(PeerId),
     /// The last session with this peer ended.
     Disconnected(PeerId),
+    /// An IPv6 packet that waited for a node nobody answered for: tell its sender.
+    Unreachable(Vec<u8>),
 }

@@ -16,7 +16,9 @@ mod mac;
 mod node;
 mod payload;
 mod peer;
+mod probes;
 mod random;
+mod routes;
 mod session;
 mod slots;
 mod stamps;
@@ -29,6 +31,8 @@ pub use kdf::hop_keys;
 pub use mac::{mac1, mac1_key};
 pub use node::{Inbound, Node, NodeConfig, Use};
 pub use peer::{PeerState, PeerView, Psk, RouteSource, RouteView};
+pub use probes::{Budget, ProbeCounts, Rate};
+pub use routes::{RouteState, Why};
 pub use stamps::{STAMPS, Stamp};
 pub use time::{Now, TAI64N_LEN, tai64n};
 

@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 use super::action::{Hops, Path};
 use super::cookie::{Asked, Cookies};
 use super::handshake::Initiation;
+use super::routes::{RouteState, Routes, Why};
 use super::time::TAI64N_LEN;
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
@@ -34,13 +35,21 @@ pub(super) struct Answered {
     pub(super) copies: u8,
 }
 
+/// The last response that made a session, for its copies that come over other routes.
+pub(super) struct Finished {
+    pub(super) response: Vec<u8>,
+    pub(super) until_ns: u64,
+    pub(super) copies: u8,
+}
+
 #[derive(Default)]
 pub(super) struct Peer {
     pub(super) dial: Vec<Endpoint>,
     /// Keep trying for ever.
     pub(super) persistent: bool,
-    pub(super) routes: Vec<(u16, Hops)>,
-    pub(super) learned: Option<(u16, Hops)>,
+    pub(super) routes: Routes,
+    /// What is known of it did not answer, or a new link is there: the next hello goes into a probe too.
+    pub(super) search: bool,
     pub(super) attempt: Option<Attempt>,
     /// Handshakes tried since the last success, and when the first was.
     pub(super) tries: u32,
@@ -55,6 +64,7 @@ pub(super) struct Peer {
     /// The hello that lost against this node's own of the same moment.
     pub(super) overruled: Option<[u8; TAI64N_LEN]>,
     pub(super) answered: Option<Answered>,
+    pub(super) finished: Option<Finished>,
     pub(super) cookies: Cookies,
     pub(super) queue: VecDeque<Vec<u8>>,
     pub(super) received_ns: Option<u64>,
@@ -64,11 +74,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Every path worth a hello: known endpoints, then routes by hand, then the one learned.
+    /// Every path worth a hello: known endpoints, then routes, the best first.
     pub(super) fn paths(&self) -> Vec<Path> {
         let mut paths: Vec<_> = self.dial.iter().map(|e| Path::Direct(*e)).collect();
-        let learned = self.learned.iter().filter(|_| self.routes.is_empty());
-        paths.extend(self.routes.iter().chain(learned).map(|(s, h)| Path::Routed { slot: *s, hops: h.clone() }));
+        paths.extend(self.routes.worth_a_hello().into_iter().map(|(slot, hops)| Path::Routed { slot, hops }));
         paths
     }
 
@@ -78,7 +87,7 @@ impl Peer {
 
     /// Whether the operator neither connects nor routes to it.
     pub(super) fn unwanted(&self) -> bool {
-        !self.persistent && self.routes.is_empty()
+        !self.persistent && !self.routes.any_configured()
     }
 
     /// Whether anybody would miss it.
@@ -86,7 +95,7 @@ impl Peer {
         self.sessions().next().is_none()
             && self.attempt.is_none()
             && !self.persistent
-            && self.routes.is_empty()
+            && !self.routes.any_configured()
             && self.queue.is_empty()
     }
 }
@@ -134,7 +143,7 @@ pub enum RouteSource {
     Direct,
     /// Set by hand.
     Configured,
-    /// The way a handshake came, reversed.
+    /// Found by a probe, or the way a message of the peer's came, reversed.
     Learned,
 }
 
@@ -151,4 +160,14 @@ pub struct RouteView {
     pub source: RouteSource,
     /// Whether packets travel over it now.
     pub in_use: bool,
+    /// How it stands.
+    pub state: RouteState,
+    /// Monotonic time in ns since when.
+    pub since_ns: Option<u64>,
+    /// Smoothed round trip in ns, once an echo came back.
+    pub rtt_ns: Option<u64>,
+    /// Echoes lost of a thousand, smoothed.
+    pub loss_permille: u16,
+    /// Why it is in use.
+    pub why: Option<Why>,
 }

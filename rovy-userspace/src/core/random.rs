@@ -18,6 +18,10 @@ impl Rng {
         self.0.next_u32()
     }
 
+    pub(super) fn u64(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// A duration in ns, evenly spread below `bound`.
     pub(super) fn jitter_ns(&mut self, bound: u64) -> u64 {
         self.0.next_u64() % bound.max(1)

@@ -22,6 +22,9 @@ pub(super) const REKEY_NS: u64 = 120 * SECOND;
 /// Age from which a session neither sends nor receives, and its hop keys end.
 pub(super) const REJECT_NS: u64 = 180 * SECOND;
 
+/// How long after the last packet a session counts as busy, and its routes are kept under watch.
+const BUSY_NS: u64 = 10 * SECOND;
+
 /// Time between two changes of a peer's endpoint.
 const MOVE_NS: u64 = SECOND / 10;
 
@@ -51,6 +54,8 @@ pub(super) struct Session {
     /// A data message went out and nothing has come in since: when the first did.
     pub(super) waits_since: Option<u64>,
     pub(super) used: bool,
+    /// When data last went out or came in.
+    pub(super) busy_ns: Option<u64>,
     /// When the peer's endpoint last changed.
     moved_ns: Option<u64>,
     /// The peer has shown that it has the keys.
@@ -66,6 +71,12 @@ pub(super) struct Terms {
     pub(super) initiator: bool,
     pub(super) path: Path,
     pub(super) suite: Suite,
+}
+
+/// Whether a message is what a session is for. Echoes and probes keep none alive, and nobody owes an answer for them that
+/// a keepalive could be.
+const fn is_use(kind: u32) -> bool {
+    !matches!(kind, codec::KEEPALIVE | codec::ECHO | codec::PROBE)
 }
 
 impl Session {
@@ -86,6 +97,7 @@ impl Session {
             owes_since: None,
             waits_since: None,
             used: false,
+            busy_ns: None,
             moved_ns: None,
             confirmed: initiator,
             sent_ns: now_ns,
@@ -100,6 +112,11 @@ impl Session {
             self.moved_ns = Some(now_ns);
         }
         allowed
+    }
+
+    /// Whether packets travelled lately.
+    pub(super) fn busy(&self, now_ns: u64) -> bool {
+        self.busy_ns.is_some_and(|t| now_ns.saturating_sub(t) < BUSY_NS)
     }
 
     pub(super) fn age(&self, now_ns: u64) -> u64 {
@@ -151,8 +168,9 @@ impl Session {
         self.counter += 1;
         self.owes_since = None;
         self.sent_ns = now_ns;
-        if kind != codec::KEEPALIVE {
+        if is_use(kind) {
             self.used = true;
+            self.busy_ns = Some(now_ns);
             self.waits_since.get_or_insert(now_ns);
         }
         Ok(start..end)
@@ -173,8 +191,9 @@ impl Session {
         replay::accept(&*self.window, counter)?;
         let kind = text.first_chunk::<4>().map(|c| u32::from_le_bytes(*c)).ok_or(DropReason::BadLength)?;
         self.waits_since = None;
-        if kind != codec::KEEPALIVE {
+        if is_use(kind) {
             self.used = true;
+            self.busy_ns = Some(now_ns);
             self.owes_since.get_or_insert(now_ns);
         }
         Ok((kind, FRONT..size_of::<Data>() + n))

@@ -231,7 +231,7 @@ impl World {
                     assert!(self.connected[n].insert(peer), "connected twice");
                 }
                 Action::Disconnected(peer) => assert!(self.connected[n].remove(&peer), "disconnected twice"),
-                Action::Forget(_) | Action::Silence(_) => {}
+                Action::Forget(_) | Action::Silence(_) | Action::Unreachable(_) => {}
             }
         }
         let node = &self.nodes[n];

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 use rovy_common::label::Width;
-use rovy_userspace::core::{Node, NodeConfig};
+use rovy_userspace::core::{Budget, Node, NodeConfig};
 use rovy_userspace::identity::{PeerId, SecretKey};
 use rovy_userspace::transport::Endpoint;
 
@@ -30,6 +30,7 @@ pub(crate) fn node(n: usize) -> Node {
         aes: n == 0,
         handshakes: 8,
         psk: [0; 32].into(),
+        probes: Budget::default(),
     };
     Node::new(config, [n as u8; 32])
 }

@@ -13,7 +13,7 @@ use crate::core::cookie::Asked;
 use crate::core::handshake;
 use crate::core::mac::mac1;
 use crate::core::payload::{Choice, Offer};
-use crate::core::peer::{Answered, Attempt};
+use crate::core::peer::{Answered, Attempt, Finished};
 use crate::core::session::{Session, Terms};
 use crate::core::time::{Now, SECOND, TAI64N_LEN, tai64n};
 use crate::identity::PeerId;
@@ -25,6 +25,8 @@ const RETRY_NS: u64 = 5 * SECOND;
 const JITTER_NS: u64 = SECOND / 3;
 /// A peer that is not to be kept is given up after this long.
 const GIVE_UP_NS: u64 = 90 * SECOND;
+/// Longest pause between searches for a peer that no way is known to.
+const SEARCH_NS: u64 = 60 * SECOND;
 /// Longest pause between tries of a peer that is to be kept.
 const BACK_OFF_NS: u64 = 300 * SECOND;
 /// A hello of the peer's that comes so soon after one of this node's own was sent at the same moment.
@@ -66,7 +68,8 @@ impl Node {
         {
             paths.push(path);
         }
-        if paths.is_empty() {
+        let search = self.wants_search(id);
+        if paths.is_empty() && !search {
             return;
         }
         let timestamp = self.timestamp(now);
@@ -95,6 +98,9 @@ impl Node {
                 Action::Send(path, message)
             }));
         }
+        if search {
+            self.flood(now, id.address(), &hello);
+        }
         self.wake(retry_ns);
     }
 
@@ -107,7 +113,14 @@ impl Node {
         }
         peer.tries = peer.tries.saturating_add(1);
         let tried = now.mono_ns.saturating_sub(peer.since_ns);
-        let pause = if tried < GIVE_UP_NS { RETRY_NS } else { (tried / 4).min(BACK_OFF_NS) };
+        let pause = match tried {
+            // Whoever is only looked for may be found at once, or not for long.
+            _ if peer.paths().is_empty() && peer.current.is_none() => {
+                (SECOND << (peer.tries - 1).min(6)).min(SEARCH_NS)
+            }
+            t if t < GIVE_UP_NS => RETRY_NS,
+            t => (t / 4).min(BACK_OFF_NS),
+        };
         now.mono_ns + pause + jitter
     }
 
@@ -135,9 +148,10 @@ impl Node {
             return self.start_handshake(now, id);
         }
         let attempt = peer.attempt.take();
-        peer.queue.clear();
+        let waited = std::mem::take(&mut peer.queue);
         peer.tries = 0;
         peer.again_ns = None;
+        self.actions.extend(waited.into_iter().map(Action::Unreachable));
         if let Some(attempt) = attempt {
             self.release(attempt.index);
         }
@@ -161,6 +175,7 @@ impl Node {
             answered.copies += 1;
             let response = answered.response.clone();
             self.actions.push_back(Action::Send(origin.back(), response));
+            self.learn(now, id, origin);
             return Ok(());
         }
         let newest = self.peers.get(&id).map_or_else(|| self.stamps.of(id), |p| p.newest);
@@ -191,15 +206,13 @@ impl Node {
         let peer = self.peer(id);
         peer.newest = timestamp;
         peer.answered = Some(Answered { hello: message.to_vec(), response: response.clone(), until_ns, copies: 0 });
-        if let Path::Routed { slot, hops } = origin.back() {
-            peer.learned = Some((slot, hops));
-        }
         let unconfirmed = peer.next.replace(index);
         if let Some(unconfirmed) = unconfirmed {
             self.end_session(unconfirmed);
         }
         self.yield_to(now, id);
         self.install(now, index, session);
+        self.learn(now, id, origin);
         self.actions.push_back(Action::Send(origin.back(), response));
         Ok(())
     }
@@ -227,7 +240,9 @@ impl Node {
         }
         let index = response.receiver_index.get();
         let position = self.indices.position(index).ok_or(DropReason::UnknownIndex)?;
-        let Some(Entry::Attempt(id)) = self.entries[position] else { return Err(DropReason::UnknownIndex) };
+        let Some(Entry::Attempt(id)) = self.entries[position] else {
+            return self.another_way(now, origin, index, message);
+        };
         let peer = self.peers.get_mut(&id).ok_or(DropReason::UnknownIndex)?;
         let attempt = peer.attempt.as_mut().filter(|a| a.index == index).ok_or(DropReason::UnknownIndex)?;
         let (keys, choice) = handshake::finish(&mut attempt.initiation, response)?;
@@ -235,6 +250,7 @@ impl Node {
         peer.attempt = None;
         peer.tries = 0;
         peer.received_ns = Some(now.mono_ns);
+        peer.finished = Some(Finished { response: message.to_vec(), until_ns: now.mono_ns + COPIES_NS, copies: 0 });
         let remote = response.sender_index.get();
         let terms = Terms { peer: id, remote, initiator: true, path: origin.back(), suite: choice.suite };
         let Some(session) = Session::new(now.mono_ns, terms, &keys) else {
@@ -246,9 +262,26 @@ impl Node {
         }
         self.install(now, index, session);
         self.promote(now, id, index);
+        self.arrived(now, id, origin);
         // The responder sends on the new session only after it heard of it: a keepalive tells it.
         self.send_data(now, index, codec::KEEPALIVE, &[]);
         self.flush(now, id);
+        Ok(())
+    }
+
+    /// A response to a hello that was answered before: a copy of that answer which came over another way tells of it.
+    fn another_way(&mut self, now: Now, origin: &Origin, index: u32, message: &[u8]) -> Result<(), DropReason> {
+        let session = self.session(index).ok_or(DropReason::UnknownIndex)?;
+        let (id, direct) = (session.peer, matches!(session.path, Path::Direct(_)));
+        let peer = self.peers.get_mut(&id).ok_or(DropReason::UnknownIndex)?;
+        let same = |f: &&mut Finished| f.response == message && now.mono_ns < f.until_ns && f.copies < COPIES;
+        let finished = peer.finished.as_mut().filter(|_| !direct).filter(same).ok_or(DropReason::UnknownIndex)?;
+        finished.copies += 1;
+        match origin {
+            // The peer is a neighbour after all.
+            Origin::Direct(endpoint) => self.go_direct(now, id, index, *endpoint),
+            Origin::Routed { .. } => self.learn(now, id, origin),
+        }
         Ok(())
     }
 
@@ -296,9 +329,12 @@ impl Node {
         let routed = self.session(index).is_some_and(|s| matches!(s.path, Path::Routed { .. }));
         let link = before.and_then(|i| self.session(i)).is_some_and(|s| matches!(s.path, Path::Direct(_)));
         if routed && link {
-            self.actions.extend(self.slots.of(id).map(Action::Silence));
+            self.silence(now, id);
         }
         self.publish_transmit(now.mono_ns, index);
+        if !routed && !link {
+            self.new_link(now, id);
+        }
         if first {
             self.actions.push_back(Action::Connected(id));
         }
@@ -316,10 +352,15 @@ impl Node {
 
     /// Sends a message of the node's own over a session.
     pub(super) fn send_data(&mut self, now: Now, index: u32, kind: u32, body: &[u8]) {
+        self.send_data_over(now, index, kind, body, None);
+    }
+
+    /// As [`Node::send_data`], over another path than the session's own when one is given.
+    pub(super) fn send_data_over(&mut self, now: Now, index: u32, kind: u32, body: &[u8], path: Option<Path>) {
         let mut buf = vec![0; HEADROOM + body.len() + TAILROOM];
         buf[HEADROOM..HEADROOM + body.len()].copy_from_slice(body);
         let Some(session) = self.session(index) else { return };
-        let path = session.path.clone();
+        let path = path.unwrap_or_else(|| session.path.clone());
         let Ok(range) = session.seal(now.mono_ns, kind, &mut buf, HEADROOM..HEADROOM + body.len()) else { return };
         self.actions.push_back(Action::Send(path, buf[range].to_vec()));
     }

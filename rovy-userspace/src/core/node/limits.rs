@@ -23,13 +23,13 @@ impl Node {
 
     /// Whether a route of this node's starts with the slot.
     fn named_slot(&self) -> impl Fn(u16) -> bool {
-        |slot| self.peers.values().any(|p| p.routes.iter().chain(&p.learned).any(|(first, _)| *first == slot))
+        |slot| self.peers.values().any(|p| p.routes.ways().any(|(first, _)| *first == slot))
     }
 
     pub(super) fn slot_for(&mut self, now_ns: u64, id: PeerId) -> Option<u16> {
         let stranger = self.stranger(id);
         let peers = &self.peers;
-        let named = |slot| peers.values().any(|p| p.routes.iter().chain(&p.learned).any(|(first, _)| *first == slot));
+        let named = |slot| peers.values().any(|p| p.routes.ways().any(|(first, _)| *first == slot));
         self.slots.take(now_ns, id, stranger, named)
     }
 
@@ -56,7 +56,7 @@ impl Node {
 
     /// Every bound by its name, with what is in use of it.
     #[must_use]
-    pub fn limits(&self) -> [(&'static str, Use); 6] {
+    pub fn limits(&self) -> [(&'static str, Use); 8] {
         let (slots, all_slots) = self.slots.used();
         let (strangers, most_strangers) = self.slots.strangers();
         let waiting = self.peers.values().map(|p| p.queue.len()).max().unwrap_or(0);
@@ -67,6 +67,8 @@ impl Node {
             ("handshakes", Use { used: self.half_open, max: self.config.handshakes }),
             ("slots", Use { used: slots, max: all_slots }),
             ("stranger_slots", Use { used: strangers, max: most_strangers }),
+            ("probes", Use { used: self.probes.remembered().0, max: self.probes.remembered().1 }),
+            ("lookups", Use { used: self.lookups.used().0, max: self.lookups.used().1 }),
             ("peer_queue", Use { used: waiting, max: QUEUE }),
         ]
     }

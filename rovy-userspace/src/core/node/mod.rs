@@ -4,7 +4,10 @@ mod data;
 mod entries;
 mod handshakes;
 mod limits;
+mod lookups;
 mod memory;
+mod paths;
+mod search;
 mod timers;
 mod views;
 
@@ -21,6 +24,7 @@ use rovy_common::{DropReason, wire};
 use super::action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
 use super::index::Indices;
 use super::peer::{Peer, Psk};
+use super::probes::{Budget, Probes};
 use super::random::Rng;
 use super::session::{REKEY_NS, Session};
 use super::slots::Slots;
@@ -28,6 +32,8 @@ use super::stamps::{Stamp, Stamps};
 use super::time::Now;
 use crate::identity::{PeerId, SecretKey};
 use crate::transport::Endpoint;
+use lookups::Lookups;
+use search::Seeker;
 
 /// What a node is made with.
 pub struct NodeConfig {
@@ -49,6 +55,8 @@ pub struct NodeConfig {
     pub aes: bool,
     /// Pre-shared key for peers that have none of their own.
     pub psk: Psk,
+    /// What it spends on probes.
+    pub probes: Budget,
 }
 
 /// What an incoming message turned out to be.
@@ -97,6 +105,9 @@ pub struct Node {
     half_open: usize,
     handshakes: u64,
     rekey_ns: u64,
+    probes: Probes,
+    seeker: Seeker,
+    lookups: Lookups,
     actions: VecDeque<Action>,
     deadline_ns: u64,
 }
@@ -107,11 +118,15 @@ impl Node {
     pub fn new(config: NodeConfig, seed: [u8; 32]) -> Self {
         let id = config.secret.peer_id();
         let sessions = config.sessions.next_power_of_two().max(2);
+        let mut rng = Rng::new(seed);
         Self {
             id,
             address: id.address(),
             mac1_key: super::mac::mac1_key(id.public_key()),
-            rng: Rng::new(seed),
+            probes: Probes::new(config.probes),
+            seeker: Seeker::new(&mut rng),
+            lookups: Lookups::default(),
+            rng,
             peers: BTreeMap::new(),
             policies: BTreeMap::new(),
             by_address: HashMap::new(),
@@ -161,13 +176,15 @@ impl Node {
             wire::MessageType::Response => self.response(now, origin, message).map(|()| Inbound::Done),
             wire::MessageType::Data => self.data(now, origin, message),
             wire::MessageType::CookieReply => self.cookie_reply(now, origin, message).map(|()| Inbound::Done),
-            // Answered and used from the day that discovery and errors exist.
-            wire::MessageType::Beacon | wire::MessageType::Control => Err(DropReason::NotAllowed),
+            wire::MessageType::Control => self.control(now, origin, message).map(|()| Inbound::Done),
+            // Used from the day that discovery exists.
+            wire::MessageType::Beacon => Err(DropReason::NotAllowed),
             wire::MessageType::Transit => Err(DropReason::Malformed),
         }
     }
 
-    /// Keeps a peer connected (`persistent`), or connects once. Endpoints, if any, replace those known before.
+    /// Keeps a peer connected (`persistent`), or connects once. Endpoints, if any, replace those known before; without any it
+    /// is looked for through the neighbours.
     pub fn connect(&mut self, now: Now, id: PeerId, endpoints: Vec<Endpoint>, persistent: bool) {
         if id == self.id {
             return;
@@ -177,7 +194,10 @@ impl Node {
             peer.dial = endpoints;
         }
         peer.persistent |= persistent;
-        if peer.attempt.is_none() && peer.current.is_none() {
+        let (idle, current, by_endpoint) = (peer.attempt.is_none(), peer.current, !peer.dial.is_empty());
+        let routed = current.and_then(|i| self.session(i)).is_some_and(|s| matches!(s.path, Path::Routed { .. }));
+        // Whoever is talked to over hops may be a neighbour at these endpoints.
+        if idle && (current.is_none() || (routed && by_endpoint)) {
             self.start_handshake(now, id);
         }
     }
@@ -206,7 +226,7 @@ impl Node {
         }
         if had {
             self.actions.push_back(Action::Disconnected(id));
-            self.actions.extend(self.slots.of(id).map(Action::Silence));
+            self.silence(now, id);
         }
         self.stamps.note(id, peer.newest);
         true
@@ -237,17 +257,15 @@ impl Node {
         self.rekey_ns = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX).min(REKEY_NS);
     }
 
-    /// Adds a route by hand; whether it is new. An existing session moves onto it unless it is direct.
+    /// Adds a route by hand; whether it is new. An existing session moves onto it once it answers, unless it is direct.
     pub fn add_route(&mut self, now: Now, id: PeerId, slot: u16, hops: Hops) -> bool {
         if id == self.id {
             return false;
         }
-        let peer = self.peer(id);
-        if peer.routes.contains(&(slot, hops.clone())) {
+        if !self.peer(id).routes.configure(now.mono_ns, (slot, hops)) {
             return false;
         }
-        peer.routes.push((slot, hops));
-        self.reroute(id);
+        self.steer(now, id);
         if self.peers.get(&id).is_some_and(|p| p.current.is_none()) {
             self.start_handshake(now, id);
         }
@@ -257,10 +275,8 @@ impl Node {
     /// Removes a route by hand, all of them without one given; how many went.
     pub fn remove_route(&mut self, id: PeerId, route: Option<&(u16, Hops)>) -> usize {
         let Some(peer) = self.peers.get_mut(&id) else { return 0 };
-        let before = peer.routes.len();
-        peer.routes.retain(|r| route.is_some_and(|gone| gone != r));
-        let gone = before - peer.routes.len();
-        self.reroute(id);
+        let gone = peer.routes.remove(route);
+        self.place(id);
         gone
     }
 
@@ -288,19 +304,6 @@ impl Node {
     /// The pre-shared key with a peer.
     fn psk(&self, id: PeerId) -> Psk {
         self.policies.get(&id).and_then(|p| p.psk.as_ref()).unwrap_or(&self.config.psk).clone()
-    }
-
-    /// Puts the current session of a peer on the best path there is.
-    fn reroute(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get(&id) else { return };
-        let route = peer.routes.first().or(peer.learned.as_ref());
-        let route = route.map(|(slot, hops)| Path::Routed { slot: *slot, hops: hops.clone() });
-        let (Some(index), Some(route)) = (peer.current, route) else { return };
-        if let Some(session) = self.session(index)
-            && matches!(session.path, Path::Routed { .. })
-        {
-            session.path = route;
-        }
     }
 
     /// Tells the tables about the receiving side of a direct session.

@@ -51,9 +51,10 @@ impl Node {
     pub fn timeout(&mut self, now: Now) {
         self.deadline_ns = u64::MAX;
         self.drop_reserved(now.mono_ns);
+        self.lookups_due(now);
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
-            self.expire(now.mono_ns, id);
+            self.expire(now, id);
             self.peer_due(now, id);
             if self.peers.get(&id).is_some_and(super::Peer::idle) {
                 self.peers.remove(&id);
@@ -80,7 +81,8 @@ impl Node {
     }
 
     /// Ends sessions past their time.
-    fn expire(&mut self, now_ns: u64, id: PeerId) {
+    fn expire(&mut self, now: Now, id: PeerId) {
+        let now_ns = now.mono_ns;
         let Some(peer) = self.peers.get(&id) else { return };
         let indices: Vec<u32> = peer.sessions().collect();
         let unknown = peer.current.is_none();
@@ -100,8 +102,8 @@ impl Node {
             if peer.current == Some(index) {
                 peer.current = None;
                 self.actions.push_back(Action::Disconnected(id));
-                if let Some(slot) = self.slots.of(id).filter(|_| direct) {
-                    self.actions.push_back(Action::Silence(slot));
+                if direct {
+                    self.silence(now, id);
                 }
             }
         }
@@ -123,6 +125,8 @@ impl Node {
             _ => {}
         }
         let Some(index) = current else { return };
+        self.routes_due(now, id, index);
+        let attempting = self.peers.get(&id).is_some_and(|p| p.attempt.is_some());
         let Some(session) = self.session(index) else { return };
         let (due, next) =
             (due(session, now.mono_ns, rekey_ns, keepalive_ns), next_due(session, rekey_ns, keepalive_ns));

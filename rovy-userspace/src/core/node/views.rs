@@ -3,6 +3,7 @@
 use super::{Node, Path};
 use crate::core::action::Hops;
 use crate::core::peer::{PeerState, PeerView, RouteSource, RouteView};
+use crate::core::routes::{RouteState, Why};
 use crate::core::session::Session;
 use crate::identity::PeerId;
 
@@ -44,23 +45,33 @@ impl Node {
         let mut out = Vec::new();
         for (id, peer) in &self.peers {
             let path = peer.current.and_then(|i| self.path_of(i)).map(|s| &s.path);
-            let mut add = |slot: u16, hops: &Hops, source| {
-                let in_use = match path {
-                    Some(Path::Direct(_)) => source == RouteSource::Direct,
-                    Some(Path::Routed { slot: s, hops: h }) => *s == slot && h == hops,
-                    None => false,
-                };
-                out.push(RouteView { peer: *id, slot, hops: hops.clone(), source, in_use });
-            };
-            if let (Some(slot), Some(Path::Direct(_))) = (self.slots.of(*id), path) {
-                add(slot, &Hops::new(), RouteSource::Direct);
+            let direct = matches!(path, Some(Path::Direct(_)));
+            if let Some(slot) = self.slot_towards(*id).filter(|_| direct) {
+                out.push(RouteView {
+                    peer: *id,
+                    slot,
+                    hops: Hops::new(),
+                    source: RouteSource::Direct,
+                    in_use: true,
+                    state: RouteState::Good,
+                    since_ns: None,
+                    rtt_ns: peer.rtt_ns,
+                    loss_permille: 0,
+                    why: Some(Why::Direct),
+                });
             }
-            for (slot, hops) in &peer.routes {
-                add(*slot, hops, RouteSource::Configured);
-            }
-            if let Some((slot, hops)) = peer.learned.as_ref().filter(|l| !peer.routes.contains(l)) {
-                add(*slot, hops, RouteSource::Learned);
-            }
+            out.extend(peer.routes.shown().map(|r| RouteView {
+                peer: *id,
+                slot: r.way.0,
+                hops: r.way.1.clone(),
+                source: if r.configured { RouteSource::Configured } else { RouteSource::Learned },
+                in_use: path.is_some() && !direct && r.in_use.is_some(),
+                state: r.state,
+                since_ns: Some(r.since_ns),
+                rtt_ns: r.rtt_ns,
+                loss_permille: r.loss_permille,
+                why: r.in_use.filter(|_| path.is_some() && !direct),
+            }));
         }
         out
     }

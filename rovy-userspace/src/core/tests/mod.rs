@@ -1,6 +1,6 @@
 //! Nodes in memory with virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ mod cookies;
 mod input;
 mod limits;
 mod memory;
+mod routing;
 mod rules;
 mod sessions;
 mod timers;
@@ -37,7 +38,17 @@ struct World {
     /// IPv6 packets that arrived: at which node.
     arrived: Vec<(usize, Vec<u8>)>,
     drops: Vec<DropReason>,
+    /// Packets given back because nobody was found.
+    refused: Vec<Vec<u8>>,
     now_ns: u64,
+    /// Links that take time, by both ends, smaller number first.
+    delays: BTreeMap<(usize, usize), u64>,
+    /// Links that swallow everything.
+    dead: BTreeSet<(usize, usize)>,
+    /// Nodes with slots of two bytes.
+    wide: BTreeSet<usize>,
+    /// Messages that take time, and when they are there.
+    late: Vec<(u64, Flight)>,
 }
 
 fn secret(n: u8) -> SecretKey {
@@ -61,6 +72,7 @@ fn config(n: u8) -> NodeConfig {
         aes: n.is_multiple_of(2),
         handshakes: 64,
         psk: Psk::default(),
+        probes: Budget::default(),
     }
 }
 
@@ -77,7 +89,12 @@ impl World {
             flights: Vec::new(),
             arrived: Vec::new(),
             drops: Vec::new(),
+            refused: Vec::new(),
             now_ns: SECOND,
+            delays: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            wide: BTreeSet::new(),
+            late: Vec::new(),
         }
     }
 
@@ -95,11 +112,25 @@ impl World {
 
     /// Where a message sent by `from` along a path ends, and the way back.
     fn walk(&self, from: usize, path: &Path) -> Option<(usize, Origin)> {
+        let (nodes, origin) = self.way(from, path)?;
+        let link = |w: &[usize]| (w[0].min(w[1]), w[0].max(w[1]));
+        let alive = !nodes.windows(2).any(|w| self.dead.contains(&link(w)));
+        alive.then_some((*nodes.last()?, origin))
+    }
+
+    /// How long it is under way.
+    fn delay(&self, from: usize, path: &Path) -> u64 {
+        let Some((nodes, _)) = self.way(from, path) else { return 0 };
+        nodes.windows(2).filter_map(|w| self.delays.get(&(w[0].min(w[1]), w[0].max(w[1])))).sum()
+    }
+
+    /// All nodes of a path, the sender first, and the way back.
+    fn way(&self, from: usize, path: &Path) -> Option<(Vec<usize>, Origin)> {
         match path {
             Path::Direct(Endpoint::Udp { remote, .. }) => {
                 let to =
                     (0..self.nodes.len()).find(|n| endpoint(*n) == Endpoint::Udp { remote: *remote, local: None })?;
-                Some((to, Origin::Direct(endpoint(from))))
+                Some((vec![from, to], Origin::Direct(endpoint(from))))
             }
             Path::Direct(_) => None,
             Path::Routed { slot, hops } => {
@@ -108,13 +139,35 @@ impl World {
                 let back_slot = |at: usize, before: usize| {
                     self.slots[at].iter().find(|(_, p)| **p == self.id(before)).map(|(s, _)| *s)
                 };
-                for hop in hops {
-                    back.insert(0, back_slot(at, before)? as u8);
-                    before = at;
-                    at = self.number(*self.slots[at].get(&u16::from(*hop))?);
+                let mut nodes = vec![from, at];
+                let mut rest = hops.as_slice();
+                while !rest.is_empty() {
+                    let width = if self.wide.contains(&at) { 2 } else { 1 };
+                    let (mine, after) = rest.split_at_checked(width)?;
+                    rest = after;
+                    let slot = mine.iter().fold(0, |slot: u16, b| slot << 8 | u16::from(*b));
+                    for byte in back_slot(at, before)?.to_le_bytes().iter().take(width) {
+                        back.insert(0, *byte);
+                    }
+                    let to = self.number(*self.slots[at].get(&slot)?);
+                    if to == before {
+                        return None;
+                    }
+                    (before, at) = (at, to);
+                    nodes.push(at);
                 }
-                Some((at, Origin::Routed { slot: back_slot(at, before)?, hops: back }))
+                Some((nodes, Origin::Routed { slot: back_slot(at, before)?, hops: back }))
             }
+        }
+    }
+
+    /// A message leaves node `n`.
+    fn fly(&mut self, n: usize, path: &Path, bytes: Vec<u8>) {
+        let Some((to, origin)) = self.walk(n, path) else { return };
+        let flight = Flight { to, origin, bytes };
+        match self.delay(n, path) {
+            0 => self.flights.push(flight),
+            delay => self.late.push((self.now_ns + delay, flight)),
         }
     }
 
@@ -122,9 +175,7 @@ impl World {
         while let Some(action) = self.nodes[n].poll() {
             match action {
                 Action::Send(path, bytes) => {
-                    if let Some((to, origin)) = self.walk(n, &path) {
-                        self.flights.push(Flight { to, origin, bytes });
-                    }
+                    self.fly(n, &path, bytes);
                 }
                 Action::Transmit(l) => {
                     self.slots[n].insert(l.slot, l.peer);
@@ -135,6 +186,7 @@ impl World {
                 Action::Silence(slot) => {
                     self.slots[n].remove(&slot);
                 }
+                Action::Unreachable(packet) => self.refused.push(packet),
                 Action::Forget(_) | Action::Connected(_) | Action::Disconnected(_) => {}
             }
         }
@@ -155,6 +207,9 @@ impl World {
         for n in 0..self.nodes.len() {
             self.collect(n);
         }
+        self.late.sort_by_key(|(at, _)| *at);
+        let there = self.late.iter().take_while(|(at, _)| *at <= self.now_ns).count();
+        self.flights.extend(self.late.drain(..there).map(|(_, flight)| flight));
         while !self.flights.is_empty() {
             let flight = self.flights.remove(0);
             self.deliver(flight);
@@ -163,9 +218,15 @@ impl World {
 
     /// Lets time pass with all timers, packets delivered at once.
     fn pass(&mut self, seconds: u64) {
-        let end = self.now_ns + seconds * SECOND;
+        self.pass_ns(seconds * SECOND);
+    }
+
+    /// As [`World::pass`].
+    fn pass_ns(&mut self, ns: u64) {
+        let end = self.now_ns + ns;
         while self.now_ns < end {
-            let next = self.nodes.iter().map(Node::deadline).min().unwrap_or(end);
+            let next = self.nodes.iter().map(Node::deadline).chain(self.late.iter().map(|(at, _)| *at));
+            let next = next.min().unwrap_or(end);
             self.now_ns = next.clamp(self.now_ns + 1, end);
             let now = self.now();
             for n in 0..self.nodes.len() {
@@ -193,10 +254,8 @@ impl World {
         buf[HEADROOM..HEADROOM + packet.len()].copy_from_slice(&packet);
         let now = self.now();
         let sealed = self.nodes[a].packet(now, &mut buf, HEADROOM..HEADROOM + packet.len())?;
-        if let Some(out) = sealed
-            && let Some((to, origin)) = self.walk(a, &out.path)
-        {
-            self.flights.push(Flight { to, origin, bytes: buf[out.message].to_vec() });
+        if let Some(out) = sealed {
+            self.fly(a, &out.path, buf[out.message].to_vec());
         }
         self.settle();
         Ok(())
