@@ -190,7 +190,10 @@ impl Session {
         let n = self.receive.open(counter, aad.as_bytes(), text)?;
         replay::accept(&*self.window, counter)?;
         let kind = text.first_chunk::<4>().map(|c| u32::from_le_bytes(*c)).ok_or(DropReason::BadLength)?;
-        self.waits_since = None;
+        // An echo tells of the route that it came over: whether that is the one in use is decided there.
+        if kind != codec::ECHO {
+            self.waits_since = None;
+        }
         if is_use(kind) {
             self.used = true;
             self.busy_ns = Some(now_ns);

@@ -154,6 +154,20 @@ impl Node {
         }
     }
 
+    /// Sends a probe of any content over the session with a peer.
+    pub(in crate::core) fn probe_to(&mut self, now: Now, id: PeerId, body: &[u8]) {
+        if let Some(index) = self.peers.get(&id).and_then(|p| p.current) {
+            self.send_data(now, index, codec::PROBE, body);
+        }
+    }
+
+    /// The body of a data message of a peer's, of whatever codec.
+    pub(in crate::core) fn open_for_test(&mut self, now: Now, id: PeerId, message: &mut [u8]) -> Vec<u8> {
+        let index = self.receiver_index(id);
+        let range = self.session(index).and_then(|s| s.open(now.mono_ns, message).ok()).map(|(_, range)| range);
+        range.and_then(|r| message.get(r)).map(<[u8]>::to_vec).unwrap_or_default()
+    }
+
     /// The receiver index of the session in use.
     pub(in crate::core) fn receiver_index(&self, id: PeerId) -> u32 {
         self.peers.get(&id).and_then(|p| p.current).unwrap_or(0)

@@ -108,7 +108,11 @@ impl Node {
         match head.op {
             echo::REQUEST => self.send_echo(now, index, echo::REPLY, nonce, origin.back()),
             echo::REPLY => {
-                let id = self.session(index).map(|s| s.peer).ok_or(DropReason::UnknownIndex)?;
+                let session = self.session(index).ok_or(DropReason::UnknownIndex)?;
+                let id = session.peer;
+                if session.path == origin.back() {
+                    session.waits_since = None;
+                }
                 if let (Some(peer), Origin::Routed { slot, hops }) = (self.peers.get_mut(&id), origin) {
                     peer.routes.answered(now.mono_ns, &(*slot, hops.clone()), nonce);
                     self.steer(now, id);

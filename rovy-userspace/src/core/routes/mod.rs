@@ -27,6 +27,8 @@ const SECOND_NS: u64 = 5 * SECOND;
 const OTHER_NS: u64 = 30 * SECOND;
 /// A learnt route that is dead is forgotten after so many tries.
 const TRIES: u32 = 8;
+/// How long a candidate is not pushed out by others.
+const TRIAL_NS: u64 = 2 * SECOND;
 /// How often in a row a route must be better than the one in use.
 const TWICE: u8 = 2;
 
@@ -175,18 +177,19 @@ impl Routes {
         }
         let configured = self.all.iter().filter(|r| r.configured).count();
         let most = ROUTES - configured.min(ROUTES - OTHERS);
-        if self.all.len() - configured >= most && !self.make_room() {
+        if self.all.len() - configured >= most && !self.make_room(now_ns) {
             return;
         }
         self.all.push(Route::new(now_ns, way.clone(), false));
         self.settle(Why::Only);
     }
 
-    /// Forgets a learnt route that is not known to work: dead ones first, then whatever was learnt first.
-    fn make_room(&mut self) -> bool {
-        let in_use = self.in_use.clone();
-        let spare =
-            self.all.iter().filter(|r| !r.configured && r.state != RouteState::Good && Some(&r.way) != in_use.as_ref());
+    /// Forgets a learnt route that is not known to work: dead ones first, then whatever was learnt first. What was learnt just now
+    /// is tried before.
+    fn make_room(&mut self, now_ns: u64) -> bool {
+        let tried = |r: &Route| r.state != RouteState::Candidate || now_ns.saturating_sub(r.since_ns) >= TRIAL_NS;
+        let spare = |r: &&Route| !r.configured && r.state != RouteState::Good && Some(&r.way) != self.in_use.as_ref();
+        let spare = self.all.iter().filter(spare).filter(|r| tried(r));
         let gone = spare.min_by_key(|r| (r.state != RouteState::Dead, r.since_ns)).map(|r| r.way.clone());
         self.all.retain(|r| Some(&r.way) != gone.as_ref());
         gone.is_some()
@@ -195,6 +198,7 @@ impl Routes {
     /// A session was made over this way: it is used unless another one is known to work.
     pub(super) fn arrived(&mut self, now_ns: u64, way: &Way) {
         self.learn(now_ns, way);
+        self.searched = false;
         let known = self.state(way).is_some();
         let hand = self.any_configured() && !self.all.iter().any(|r| r.configured && r.way == *way);
         if known && !self.present_good() && !(hand && self.in_use.is_some()) {
@@ -231,11 +235,9 @@ impl Routes {
         }
         let configured = route.configured;
         let present = self.in_use.as_ref() == Some(way);
-        if self.doubt.take().is_some() {
-            self.searched = false;
-            if !present {
-                return self.take(way.clone(), Why::FirstToAnswer);
-            }
+        self.searched = false;
+        if self.doubt.take().is_some() && !present {
+            return self.take(way.clone(), Why::FirstToAnswer);
         }
         if !present && !self.present_good() {
             return self.take(way.clone(), Why::Survivor);
@@ -269,7 +271,7 @@ impl Routes {
 
     fn take(&mut self, way: Way, why: Why) {
         (self.in_use, self.why) = (Some(way), why);
-        (self.doubt, self.searched, self.better) = (None, false, None);
+        (self.doubt, self.better) = (None, None);
     }
 
     /// Nothing can go over routes that start with this slot, or over this one alone.

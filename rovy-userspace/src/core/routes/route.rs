@@ -126,13 +126,15 @@ impl Route {
         let patience = self.patience(LOST_NS);
         while self.oldest_ns().is_some_and(|at| now_ns >= at + patience) {
             self.under_way.remove(0);
+            if self.state == RouteState::Dead {
+                continue;
+            }
             self.silent = self.silent.saturating_add(1);
             self.loss += (ALL - self.loss) / 16;
             match self.state {
-                RouteState::Dead => {}
                 _ if self.silent >= DEAD_AFTER => self.die(now_ns),
                 RouteState::Good => self.become_(now_ns, RouteState::Suspect),
-                RouteState::Candidate | RouteState::Suspect => {}
+                RouteState::Candidate | RouteState::Suspect | RouteState::Dead => {}
             }
         }
     }

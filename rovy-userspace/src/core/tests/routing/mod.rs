@@ -2,7 +2,9 @@
 
 use super::*;
 
+mod abuse;
 mod finding;
+mod healing;
 
 const MS: u64 = SECOND / 1000;
 
