@@ -8,7 +8,7 @@ use rovy_common::maps::{RxLink, Source, TxLink, neighbour_id, rx_flag};
 use rovy_common::wire::{self, MessageType};
 use rovy_common::{Counter, DropReason};
 use rovy_userspace::core::{
-    Action, HEADROOM, Inbound, LinkRx, LinkTx, Node, NodeConfig, Now, Origin, Path, Psk, TAILROOM,
+    Action, Budget, HEADROOM, Inbound, LinkRx, LinkTx, Node, NodeConfig, Now, Origin, Path, Psk, TAILROOM,
 };
 use rovy_userspace::dataplane::{Dataplane as _, Switched, Tables};
 use rovy_userspace::identity::{PeerId, SecretKey};
@@ -75,6 +75,7 @@ impl Host {
             receive_mtu: None,
             aes: true,
             psk: Psk::default(),
+            probes: Budget::default(),
         };
         // Header and codec in front, tag behind.
         let workload_len = size_of::<wire::Data>() + 4 + packet_len + TAILROOM;
@@ -141,6 +142,21 @@ impl Host {
         Ok(())
     }
 
+    /// A program knows somebody's key.
+    pub(crate) fn connect(&mut self, now: Now, id: PeerId, out: &mut Output) {
+        self.node.connect(now, id, Vec::new(), false);
+        self.collect(now, out);
+    }
+
+    /// The device towards a neighbour says that it has no carrier.
+    pub(crate) fn carrier_lost(&mut self, now: Now, neighbour: usize, out: &mut Output) {
+        if let Some(slot) = self.slot_to(neighbour) {
+            let Ok(()) = self.tables.clear_transmit(slot);
+            self.node.route_error(now, slot, None);
+            self.collect(now, out);
+        }
+    }
+
     /// A program on this machine sends an IPv6 packet.
     pub(crate) fn send(&mut self, now: Now, packet: &[u8], out: &mut Output) {
         let mut buf = vec![0; HEADROOM + packet.len() + TAILROOM];
@@ -177,7 +193,8 @@ impl Host {
                 Action::Silence(slot) => {
                     let Ok(()) = self.tables.clear_transmit(slot);
                 }
-                Action::Connected(_) | Action::Disconnected(_) => {}
+                // The workload repeats its packets by itself.
+                Action::Connected(_) | Action::Disconnected(_) | Action::Unreachable(_) => {}
             }
         }
     }

@@ -46,6 +46,15 @@ pub struct Options {
     /// What dies
     #[arg(long, value_enum, default_value_t = Victim::Link)]
     pub victim: Victim,
+    /// Both ends of a link that dies notice it at once
+    #[arg(long)]
+    pub carrier: bool,
+    /// The programs know the keys, as from names, and not the addresses alone
+    #[arg(long)]
+    pub keys: bool,
+    /// Tell on standard error what every death does to the routes of its flow
+    #[arg(long)]
+    pub trace: bool,
     /// Give both ends of every pair their fastest route by hand, to compare with
     #[arg(long)]
     pub by_hand: bool,
@@ -64,6 +73,9 @@ impl Default for Options {
             mtu: 1500,
             kill: 0,
             victim: Victim::Link,
+            carrier: false,
+            keys: false,
+            trace: false,
             by_hand: false,
         }
     }
@@ -106,7 +118,7 @@ pub struct Cli {
     /// A run for each seed, from the first to the last: 1..10
     #[arg(long)]
     pub(crate) seeds: Option<Seeds>,
-    /// Networks of 100, 200, 400, 700 and 1,000 nodes instead of one of --nodes
+    /// Networks of 100, 200, 400, 700 and 1,000 nodes instead of one of --nodes, each with a pair for ten nodes
     #[arg(long)]
     pub(crate) growth: bool,
     /// Print one JSON object

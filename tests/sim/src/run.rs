@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use rovy_common::DropReason;
+use rovy_userspace::core::Path;
 use rovy_userspace::identity::SecretKey;
 
 use crate::memory;
@@ -71,7 +72,8 @@ pub fn simulate(options: &Options, seed: u64) -> (Outcome, Picture) {
     let conditions = Conditions { loss: options.loss, reorder_ns: u64::from(options.reorder) * MS, mtu: options.mtu };
     let network = Network::new(graph, &secrets, conditions, PACKET, seed);
     let mut random = Random::new(seed, 4);
-    let workload = Workload { pairs: workload::sample(&network, options.pairs as usize, &mut random) };
+    let pairs = workload::sample(&network, options.pairs as usize, &mut random);
+    let workload = Workload { pairs, keys: options.keys };
     let mut run = Run { options, network, workload, random, outcome: Outcome::default(), routes: Vec::new() };
     run.bring_up();
     run.quiet();
@@ -220,22 +222,48 @@ impl Run<'_> {
             let (a, b) = (self.workload.pairs[pair].a, self.workload.pairs[pair].b);
             if Distances::from(&self.network.graph, &dead, a).links[b].is_some_and(|links| links <= LONGEST) {
                 self.network.dead = dead;
+                if self.options.carrier && self.options.victim == Victim::Link {
+                    self.carrier_lost(nodes[choice], nodes[choice + 1]);
+                }
                 return true;
             }
         }
         false
     }
 
+    fn carrier_lost(&mut self, a: usize, b: usize) {
+        for (at, other) in [(a, b), (b, a)] {
+            self.network.with(at, |host, now, out| host.carrier_lost(now, other, out));
+        }
+    }
+
     fn heal(&mut self, pair: usize) {
         let end_ns = self.network.now_ns() + HEAL_NS;
         self.workload.died(self.network.now_ns(), pair);
+        self.tell("dead", pair);
         while self.workload.healed_ns(pair).is_none() && self.network.now_ns() < end_ns {
             self.pass(QUICK_NS);
         }
         let healed_ns = self.workload.healed_ns(pair);
+        self.tell("healed", pair);
         self.outcome.deaths += 1;
         self.outcome.unhealed += u64::from(healed_ns.is_none());
         self.outcome.heal_ms.push(healed_ns.unwrap_or(HEAL_NS) as f64 / MS as f64);
+    }
+
+    /// Writes what one end of a pair knows about routes to the other.
+    fn tell(&self, what: &str, pair: usize) {
+        if !self.options.trace {
+            return;
+        }
+        let (a, b) = (self.workload.pairs[pair].a, self.workload.pairs[pair].b);
+        eprintln!("{:.3} s: {what}: pair {pair}, {a} to {b}", self.network.now_ns() as f64 / SECOND as f64);
+        for route in self.network.hosts[a].node.routes().iter().filter(|r| r.peer == self.network.ids[b]) {
+            let path = Path::Routed { slot: route.slot, hops: route.hops.clone() };
+            let nodes = self.network.walk(a, &path).unwrap_or_default();
+            let mark = if route.in_use { '*' } else { ' ' };
+            eprintln!("  {mark} {:?} {:?} rtt {:?} ns {nodes:?}", route.source, route.state, route.rtt_ns);
+        }
     }
 
     fn finish(mut self) -> (Outcome, Picture) {

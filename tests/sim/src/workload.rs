@@ -91,6 +91,8 @@ fn read(packet: &[u8]) -> Option<Note> {
 /// All pairs of a run.
 pub(crate) struct Workload {
     pub(crate) pairs: Vec<Pair>,
+    /// Who looks for somebody knows its key.
+    pub(crate) keys: bool,
 }
 
 impl Workload {
@@ -125,6 +127,10 @@ impl Workload {
     fn first(&mut self, network: &mut Network, pair: usize, repeated: u32) {
         if repeated == 0 {
             self.pairs[pair].asked_ns = network.now_ns();
+            if self.keys {
+                let id = network.ids[self.pairs[pair].b];
+                network.with(self.pairs[pair].a, |host, now, out| host.connect(now, id, out));
+            }
         }
         if self.pairs[pair].first_byte_ns.is_some() {
             return;
