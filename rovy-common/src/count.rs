@@ -89,6 +89,8 @@ reasons! {
         LongLabel = 4 "long_label",
         /// It is larger than one frame (a local GSO send seen by generic XDP, or a jumbo frame).
         Oversized = 5 "oversized",
+        /// The link it goes out by is sealed: the agent seals it.
+        Sealed = 6 "sealed",
     }
 }
 

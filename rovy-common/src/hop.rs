@@ -8,7 +8,7 @@ use crate::label::{Label, Next, Width};
 use crate::maps::{HopKeys, RxLink, TxLink, rx_flag, tx_flag};
 use crate::replay::{self, Words};
 use crate::siphash::{Key, Sip, sip128};
-use crate::wire::MessageType;
+use crate::wire::{AEAD_TAG, Data, MessageType};
 use crate::{DropReason, UpReason, encap};
 
 /// Where the state of the links is kept.
@@ -80,6 +80,10 @@ impl<const W: usize> Message<W> {
     }
 }
 
+/// Bytes by which a message grows when it goes over a sealed link: the head of a data message with codec and AEAD tag in
+/// place of the head of a transit message. The label is the same.
+pub const SEALED_MORE: u32 = (size_of::<Data>() + 4 + AEAD_TAG - Message::<0>::HEAD) as u32;
+
 /// What becomes of a transit message.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Verdict<T, const W: usize> {
@@ -87,6 +91,8 @@ pub enum Verdict<T, const W: usize> {
     Here(Label<W>),
     /// Send this over the link. Only what stands in front of the inner message has changed.
     Forward(T, Message<W>),
+    /// Agent only: the link is sealed, so the inner message goes with this label into the session with its neighbour.
+    Seal(T, Label<W>),
     /// Kernel only: the agent has to look at it. Nothing has changed.
     Up(UpReason),
     /// Drop it.
@@ -197,7 +203,13 @@ fn step<'t, T: Tables, const W: usize>(
     }
     let window = tables.window(m.index()).ok_or(DropReason::UnknownIndex)?;
     let label = Label(xor(m.label, &mask(&rx.keys.mask, m.head[1])));
-    let decided = decide(tables, width, place, rx, m, &label);
+    let decided = if rx.flags & rx_flag::SEALED != 0 {
+        Err(DropReason::NotAllowed)
+    } else if matches!(place, Place::Kernel { moved: true }) {
+        Ok(Decided::Up(UpReason::Moved))
+    } else {
+        decide(tables, width, place, rx, m.length(), m.inner[0], &label)
+    };
     // Kernel and agent share the window. Whoever ends the way of a message marks it: what goes up is only checked here
     // and marked by the agent, so that it counts once whichever way it came.
     if matches!(place, Place::Kernel { .. }) && matches!(decided, Ok(Decided::Here | Decided::Up(_))) {
@@ -210,9 +222,48 @@ fn step<'t, T: Tables, const W: usize>(
         Decided::Up(reason) => return Ok(Verdict::Up(reason)),
         Decided::Send(tx) => tx,
     };
+    pass(tables, place, tx, m.head[0], &label.advance(width, rx.slot), m.inner)
+}
+
+/// One hop of a label that came sealed: the session has shown that it is authentic and new, so only the switch is left.
+/// `head0` gives type, flags and length of the transit message that goes on where the next link is not sealed.
+pub fn opened<'t, T: Tables, const W: usize>(
+    tables: &'t T,
+    width: Width,
+    rx: &RxLink,
+    head0: u64,
+    label: &Label<W>,
+    inner: [u64; 2],
+) -> Verdict<&'t TxLink, W> {
+    if tables.now_ns() >= rx.expires_ns {
+        return Verdict::Drop(DropReason::Expired);
+    }
+    let decided = decide(tables, width, Place::Agent, rx, (head0 >> 16) as u32 & 0xffff, inner[0], label);
+    let verdict = match decided {
+        Err(reason) => Err(reason),
+        Ok(Decided::Here) => Ok(Verdict::Here(*label)),
+        Ok(Decided::Up(reason)) => Ok(Verdict::Up(reason)),
+        Ok(Decided::Send(tx)) => pass(tables, Place::Agent, tx, head0, &label.advance(width, rx.slot), inner),
+    };
+    verdict.unwrap_or_else(Verdict::Drop)
+}
+
+/// Protects a switched message for its next link, or leaves that to the session with the neighbour.
+#[inline(always)]
+fn pass<'t, T: Tables, const W: usize>(
+    tables: &T,
+    place: Place,
+    tx: &'t TxLink,
+    head0: u64,
+    label: &Label<W>,
+    inner: [u64; 2],
+) -> Result<Verdict<&'t TxLink, W>, DropReason> {
+    // In the kernel such links were handed up before.
+    if matches!(place, Place::Agent) && tx.flags & tx_flag::SEALED != 0 {
+        return Ok(Verdict::Seal(tx, *label));
+    }
     let counter = tables.draw(tx.counter).ok_or(DropReason::EgressDown)?;
-    let label = label.advance(width, rx.slot);
-    Ok(Verdict::Forward(tx, seal(&tx.keys, tx.index, counter, m.head[0], &label, m.inner)))
+    Ok(Verdict::Forward(tx, seal(&tx.keys, tx.index, counter, head0, label, inner)))
 }
 
 /// What an authentic message is to become.
@@ -222,19 +273,19 @@ enum Decided<'t> {
     Send(&'t TxLink),
 }
 
+/// The switch: what becomes of an authentic message whose inner one starts with `inner`. `length` is that of the transit
+/// message, whichever way it came.
 #[inline(always)]
 fn decide<'t, T: Tables, const W: usize>(
     tables: &'t T,
     width: Width,
     place: Place,
     rx: &RxLink,
-    m: &Message<W>,
+    length: u32,
+    inner: u64,
     label: &Label<W>,
 ) -> Result<Decided<'t>, DropReason> {
-    if matches!(place, Place::Kernel { moved: true }) {
-        return Ok(Decided::Up(UpReason::Moved));
-    }
-    if !MessageType::from_byte(m.inner[0] as u8).is_some_and(MessageType::travels) {
+    if !MessageType::from_byte(inner as u8).is_some_and(MessageType::travels) {
         return Err(DropReason::Malformed);
     }
     let slot = match label.next(width)? {
@@ -251,11 +302,18 @@ fn decide<'t, T: Tables, const W: usize>(
     if tables.now_ns() >= tx.expires_ns {
         return Err(DropReason::Expired);
     }
-    if m.length() + encap::header_len(tx.kind) as u32 - encap::ETH as u32 > tx.mtu {
+    let sealed = tx.flags & tx_flag::SEALED != 0;
+    let length = if sealed { length + SEALED_MORE } else { length };
+    if length + encap::header_len(tx.kind) as u32 - encap::ETH as u32 > tx.mtu {
         return Err(DropReason::TooBig);
     }
-    if matches!(place, Place::Kernel { .. }) && tx.flags & tx_flag::REDIRECT == 0 {
-        return Ok(Decided::Up(UpReason::EgressUnsupported));
+    if matches!(place, Place::Kernel { .. }) {
+        if sealed {
+            return Ok(Decided::Up(UpReason::Sealed));
+        }
+        if tx.flags & tx_flag::REDIRECT == 0 {
+            return Ok(Decided::Up(UpReason::EgressUnsupported));
+        }
     }
     Ok(Decided::Send(tx))
 }

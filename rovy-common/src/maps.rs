@@ -9,7 +9,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// Version of these layouts, part of the pin path. Raise it with any change in this file or in
 /// [`crate::count`]: a map of another layout would be adopted silently.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// The two keys of one direction of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Default, IntoBytes, Immutable)]
@@ -77,6 +77,8 @@ pub struct RxLink {
 pub mod rx_flag {
     /// The neighbour may not use this node for transit.
     pub const NO_TRANSIT: u16 = 1;
+    /// The link is sealed: transit comes inside data messages, and no other.
+    pub const SEALED: u16 = 2;
 }
 
 /// Flags of [`TxLink`].
@@ -85,6 +87,8 @@ pub mod tx_flag {
     pub const REDIRECT: u32 = 1;
     /// UDP checksums may be zero on this link.
     pub const ZERO_CHECKSUM: u32 = 2;
+    /// The link is sealed: only the agent sends on it, whatever else stands here.
+    pub const SEALED: u32 = 4;
 }
 
 /// Bytes of the longest header template: Ethernet, IPv6, UDP.

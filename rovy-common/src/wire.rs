@@ -305,10 +305,20 @@ pub mod codec {
     pub const IPV6: u32 = 1;
     /// A message about the link itself.
     pub const LINK: u32 = 2;
+    /// Sealed transit: a label block of 16 bytes and the inner message.
+    pub const TRANSIT: u32 = 3;
+    /// Sealed transit with a long label: a block of 32 bytes.
+    pub const LONG_TRANSIT: u32 = 4;
     /// Whether the way the message took works: an [`super::Echo`].
     pub const ECHO: u32 = 5;
     /// Between neighbours: a search for a node, a [`super::Probe`].
     pub const PROBE: u32 = 6;
+}
+
+/// Feature bits of a handshake payload.
+pub mod feature {
+    /// The sender wants the link sealed; of a response: it is.
+    pub const SEALED: u32 = 1;
 }
 
 /// Types of the TLVs in handshake payloads: `type:u8 | length:u8 | value`.

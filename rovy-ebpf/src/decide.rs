@@ -33,6 +33,8 @@ pub fn run(packet: &mut Packet) -> u32 {
     match hop::hop(&tables, width, Place::Kernel { moved }, rx, m) {
         Verdict::Here(_) => tally::up(UpReason::Local),
         Verdict::Up(reason) => tally::up(reason),
+        // Never in the kernel.
+        Verdict::Seal(..) => tally::up(UpReason::Sealed),
         Verdict::Drop(reason) => tally::drop(packet, reason, m.index()),
         Verdict::Forward(tx, out) => match forward::send(packet, frame.header, tx, &out) {
             Ok(()) => {

@@ -180,3 +180,83 @@ fn long_labels_cross_too() {
     assert_eq!(Message::<4>::read(&bytes), Some(out));
     assert_eq!(xor(out.label, &mask(&keys(52).mask, 7))[0] & 0xff_ffff, 0x01_1e_01);
 }
+
+#[test]
+fn a_sealed_link_takes_no_transit_message_whatever_its_label() {
+    let mut n = node(&[1, 2]);
+    n.rx.get_mut(&101).expect("there").0.flags = rx_flag::SEALED;
+    let rx = n.rx[&101].0;
+    for (i, route) in [&[2][..], &[], &[1], &[9]].iter().enumerate() {
+        for (j, place) in [KERNEL, Place::Kernel { moved: true }, Place::Agent].iter().enumerate() {
+            let m = from(1, (3 * i + j) as u64, route);
+            assert_eq!(
+                hop(&n, Width::One, *place, &rx, &m),
+                Verdict::Drop(DropReason::NotAllowed),
+                "{route:?} {place:?}"
+            );
+        }
+    }
+    let mut forged = from(1, 100, &[2]);
+    forged.tag ^= 1;
+    assert_eq!(run(&n, &forged), Verdict::Drop(DropReason::BadTag), "nothing is said to strangers");
+}
+
+#[test]
+fn the_kernel_never_sends_on_a_sealed_link() {
+    let mut n = node(&[1, 2]);
+    for flags in [tx_flag::SEALED, tx_flag::SEALED | tx_flag::REDIRECT] {
+        n.tx.get_mut(&2).expect("there").flags = flags;
+        assert_eq!(run(&n, &from(1, u64::from(flags), &[2])), Verdict::Up(UpReason::Sealed));
+    }
+    let (rx, m) = (n.rx[&101].0, from(1, 1, &[2, 9]));
+    let Verdict::Seal(tx, label) = hop(&n, Width::One, Place::Agent, &rx, &m) else { panic!("not to be sealed") };
+    assert_eq!((tx.slot, label.0[0]), (2, 0x09_01_02_01));
+    assert_eq!(hop(&n, Width::One, Place::Agent, &rx, &m), Verdict::Drop(DropReason::Replay));
+    assert_eq!(n.counter.load(Ordering::Relaxed), 7, "no counter is spent on what the session protects");
+    let fits = |length: u64| {
+        let label = Label::from_route(&[2]).expect("fits");
+        seal(&keys(1), 101, 10 + length, 6 | length << 16, &label, INNER)
+    };
+    assert_eq!(run(&n, &fits(1488)), Verdict::Up(UpReason::Sealed));
+    assert_eq!(run(&n, &fits(1489)), Verdict::Drop(DropReason::TooBig), "twelve bytes more than in a transit message");
+}
+
+#[test]
+fn what_came_sealed_is_switched_like_everything_else() {
+    let mut n = node(&[1, 2, 3]);
+    n.rx.get_mut(&101).expect("there").0.flags = rx_flag::SEALED;
+    n.tx.get_mut(&3).expect("there").flags = tx_flag::SEALED;
+    let head0 = 6 | 1 << 8 | 100 << 16;
+    let arrive = |n: &Node, head0: u64, route: &[u8]| -> Verdict<TxLink, 2> {
+        let label = Label::from_route(route).expect("fits");
+        match opened(n, Width::One, n.rx(101).expect("known"), head0, &label, INNER) {
+            Verdict::Forward(tx, out) => Verdict::Forward(*tx, out),
+            Verdict::Seal(tx, label) => Verdict::Seal(*tx, label),
+            Verdict::Here(label) => Verdict::Here(label),
+            Verdict::Up(reason) => Verdict::Up(reason),
+            Verdict::Drop(reason) => Verdict::Drop(reason),
+        }
+    };
+    let Verdict::Forward(tx, out) = arrive(&n, head0, &[2]) else { panic!("not forwarded") };
+    assert_eq!((tx.slot, out.index(), out.head[1], out.length(), out.inner), (2, 902, 7, 100, INNER));
+    assert_eq!(tag(&keys(52).tag, &out), out.tag);
+    assert_eq!(xor(out.label, &mask(&keys(52).mask, 7))[0], 0x01_01_01, "slot 1 leads back");
+    assert!(matches!(arrive(&n, head0, &[3]), Verdict::Seal(tx, Label([0x01_01_01, 0])) if tx.slot == 3));
+    assert_eq!(arrive(&n, head0, &[]), Verdict::Here(Label([0; 2])));
+    assert_eq!(arrive(&n, head0, &[1]), Verdict::Drop(DropReason::UTurn));
+    assert_eq!(arrive(&n, head0, &[9]), Verdict::Drop(DropReason::NoSlot));
+    assert_eq!(arrive(&n, 6 | 1501 << 16, &[2]), Verdict::Drop(DropReason::TooBig));
+    assert_eq!(arrive(&n, 6 | 1489 << 16, &[3]), Verdict::Drop(DropReason::TooBig));
+    n.tx.get_mut(&2).expect("there").expires_ns = 500;
+    assert_eq!(arrive(&n, head0, &[2]), Verdict::Drop(DropReason::Expired));
+    n.rx.get_mut(&101).expect("there").0.flags |= rx_flag::NO_TRANSIT;
+    assert_eq!(arrive(&n, head0, &[3]), Verdict::Drop(DropReason::NotAllowed));
+    assert_eq!(arrive(&n, head0, &[]), Verdict::Here(Label([0; 2])), "what is for this node is no transit");
+    n.rx.get_mut(&101).expect("there").0.expires_ns = 500;
+    assert_eq!(arrive(&n, head0, &[]), Verdict::Drop(DropReason::Expired));
+    let label = Label::<2>::from_route(&[2]).expect("fits");
+    let rx = node(&[1, 2]).rx[&101].0;
+    let n = node(&[1, 2]);
+    let nested = opened(&n, Width::One, &rx, head0, &label, [6, 0]);
+    assert_eq!(nested, Verdict::Drop(DropReason::Malformed), "transit does not travel inside transit");
+}

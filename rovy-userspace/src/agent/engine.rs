@@ -16,8 +16,8 @@ use super::linker::Links;
 use super::listeners::Listeners;
 use super::memory::Memory;
 use super::tun::Host;
-use crate::core::{Action, HEADROOM, Inbound, Node, Origin, Path};
-use crate::dataplane::{Admission, Gate, Switched, Tables};
+use crate::core::{Action, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
+use crate::dataplane::{self, Admission, Gate, Tables};
 use crate::fc00::packet;
 use crate::transport::{Batch, Endpoint, drop_reason};
 
@@ -44,7 +44,7 @@ pub(super) struct Engine {
     pub(super) timer: Arc<Notify>,
     /// Wakes readers when the backlog is gone.
     pub(super) room: Arc<Notify>,
-    scratch: Vec<u8>,
+    pub(super) scratch: Vec<u8>,
 }
 
 /// The engine as the tasks of the packet thread share it. Borrowed between two waits only.
@@ -129,28 +129,7 @@ impl Engine {
         if kind != MessageType::Transit {
             return self.hand_over(&Origin::Direct(from), message);
         }
-        let index = message.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
-        let known = self.tables.endpoint(index).copied();
-        let switched = self.tables.switch(clock::mono_ns(), message)?;
-        if known.is_some_and(|k| k != from) {
-            self.node.moved_to(clock::now(), index, from);
-            self.collect();
-        }
-        match switched {
-            Switched::Forward(to) => {
-                self.transmit(&to, message)?;
-                self.forwarded += 1;
-                Ok(())
-            }
-            Switched::Here { inner, slot, hops } => {
-                let inner = message.get_mut(inner).ok_or(DropReason::BadLength)?;
-                let (kind, _) = wire::check_bytes(inner, true)?;
-                if matches!(kind, MessageType::Hello | MessageType::Response) {
-                    self.gate.routed(clock::mono_ns(), slot, inner)?;
-                }
-                self.hand_over(&Origin::Routed { slot, hops }, inner)
-            }
-        }
+        self.take_transit(from, message)
     }
 
     /// Makes and checks cookies by new secrets, here and in the kernel.
@@ -177,14 +156,14 @@ impl Engine {
     }
 
     /// Gives a message to the core, and what comes out to the TUN.
-    fn hand_over(&mut self, origin: &Origin, message: &mut [u8]) -> Result<(), DropReason> {
+    pub(super) fn hand_over(&mut self, origin: &Origin, message: &mut [u8]) -> Result<(), DropReason> {
         let taken = self.node.message(clock::now(), origin, message);
         self.collect();
-        if let Inbound::Packet(range) = taken? {
-            let packet = message.get(range).ok_or(DropReason::BadLength)?;
-            self.host.deliver(packet)?;
+        match taken? {
+            Inbound::Done => Ok(()),
+            Inbound::Packet(range) => self.host.deliver(message.get(range).ok_or(DropReason::BadLength)?),
+            Inbound::Sealed(sealed) => self.take_sealed(&sealed, message),
         }
-        Ok(())
     }
 
     /// An IPv6 packet from the TUN, at `packet` of a buffer with room around it.
@@ -234,7 +213,8 @@ impl Engine {
         match path {
             Path::Direct(to) => self.transmit(to, buf.get(range).ok_or(DropReason::BadLength)?),
             Path::Routed { slot, hops } => {
-                let (range, to) = self.tables.originate(clock::mono_ns(), *slot, hops, buf, range)?;
+                let (node, tables) = (&mut self.node, &mut self.tables);
+                let (range, to) = dataplane::originate(node, tables, clock::now(), (*slot, hops), buf, range)?;
                 self.transmit(&to, buf.get(range).ok_or(DropReason::BadLength)?)
             }
         }
@@ -248,6 +228,7 @@ impl Engine {
         let start = buf.len();
         buf.extend_from_slice(message);
         let range = start..buf.len();
+        buf.resize(range.end + TAILROOM, 0);
         if let Err(reason) = self.send(path, &mut buf, range) {
             self.tables.count(Counter::Drop(reason));
             tracing::debug!(?path, reason = reason.name(), "a message of our own could not be sent");
@@ -255,7 +236,7 @@ impl Engine {
         self.scratch = buf;
     }
 
-    fn transmit(&self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
+    pub(super) fn transmit(&self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
         self.listeners.send(to, message).map_err(|e| drop_reason(&e))
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rovy_common::encap::Macs;
-use rovy_common::maps::{RxLink, Source, TxLink, neighbour_id, rx_flag, tx_flag};
+use rovy_common::maps::{RxLink, Source, TxLink, neighbour_id, tx_flag};
 
 use super::engine::Shared;
 use crate::core::{Action, LinkRx, LinkTx};
@@ -178,7 +178,7 @@ impl Linker {
             source: wire.map_or_else(|_| Source::default(), |w| w.source),
             index: link.index,
             slot: link.slot,
-            flags: if link.transit { 0 } else { rx_flag::NO_TRANSIT },
+            flags: link.flags(),
         };
         let endpoint = link.endpoint;
         let mut e = self.engine.borrow_mut();
@@ -216,6 +216,7 @@ impl Linker {
             index: link.index,
             counter,
             mtu: 1280,
+            flags: link.flags(),
             slot: u32::from(link.slot),
             public_key: *link.peer.public_key(),
             ..TxLink::default()
@@ -229,8 +230,12 @@ impl Linker {
                 match e.kernel.port(wire.ifindex, &e.links.name(wire.ifindex)) {
                     Ok(port) => {
                         tx.port = port;
-                        tx.flags = tx_flag::REDIRECT;
-                        String::new()
+                        if link.sealed {
+                            "transit over it is sealed".to_owned()
+                        } else {
+                            tx.flags |= tx_flag::REDIRECT;
+                            String::new()
+                        }
                     }
                     Err(why) => why,
                 }

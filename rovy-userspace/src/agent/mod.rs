@@ -9,6 +9,7 @@ mod listeners;
 mod memory;
 mod options;
 mod tasks;
+mod transit;
 mod tun;
 mod views;
 
@@ -103,7 +104,10 @@ fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node>
             node.set_psk(peer.id, psk(path, file)?);
         }
         if let Some(transit) = peer.transit {
-            node.set_transit(peer.id, transit == PeerTransit::Kernel);
+            node.set_transit(peer.id, transit != PeerTransit::Deny);
+            if transit == PeerTransit::Sealed {
+                node.set_sealed(peer.id);
+            }
         }
         if let Some(seconds) = peer.keepalive {
             node.set_keepalive(peer.id, Duration::from_secs(seconds.into()));

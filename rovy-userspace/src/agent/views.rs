@@ -152,6 +152,12 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
         tx_bytes: p.bytes[1],
         last_seen_s: p.received_ns.map(|t| clock::mono_ns().saturating_sub(t) / 1_000_000_000),
         configured: control.configured.borrow().contains(&p.id),
+        transit: match (p.transit, p.sealed) {
+            (false, _) => api::PeerTransit::Deny,
+            (true, true) => api::PeerTransit::Sealed,
+            (true, false) => api::PeerTransit::Kernel,
+        },
+        sealed: p.sealed,
     }
 }
 
@@ -167,6 +173,11 @@ pub(super) fn routes(control: &Control) -> Vec<api::RouteInfo> {
                 core::RouteSource::Learned => api::RouteSource::Learned,
             },
             in_use: r.in_use,
+            state: r.state.name().to_owned(),
+            age_s: r.since_ns.map(|t| clock::mono_ns().saturating_sub(t) / 1_000_000_000),
+            rtt_ns: r.rtt_ns,
+            loss: f64::from(r.loss_permille) / 1000.0,
+            why: r.why.map(|w| w.words().to_owned()),
         })
     };
     views.iter().filter_map(info).collect()

@@ -12,8 +12,8 @@ pub use client::{Client, ClientError};
 pub use command::{Command, Failure, FailureKind, Reply, Request, Requests};
 pub use server::{ApiError, Server, serve};
 pub use types::{
-    Drops, Fc00Status, Info, LimitUse, LinkStats, Listener, ListenerState, Peer, PeerState, RouteInfo, RouteSource,
-    Stats, TransitStats,
+    Drops, Fc00Status, Info, LimitUse, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit, RouteInfo,
+    RouteSource, Stats, TransitStats,
 };
 
 #[cfg(test)]

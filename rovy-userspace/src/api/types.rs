@@ -74,6 +74,19 @@ pub enum PeerState {
     Disconnected,
 }
 
+/// What this node does with transit from a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerTransit {
+    /// It is switched, in the kernel where it can be.
+    #[default]
+    Kernel,
+    /// It is switched by the agent: it comes inside the session with the peer.
+    Sealed,
+    /// It is dropped.
+    Deny,
+}
+
 /// A peer.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Peer {
@@ -107,6 +120,12 @@ pub struct Peer {
     pub last_seen_s: Option<u64>,
     /// Whether it stands in the configuration.
     pub configured: bool,
+    /// What becomes of its transit here.
+    #[serde(default)]
+    pub transit: PeerTransit,
+    /// Whether the link with it is sealed, by either end's wish; without a session, whether this node wants it.
+    #[serde(default)]
+    pub sealed: bool,
 }
 
 /// Where a route comes from.
@@ -132,6 +151,19 @@ pub struct RouteInfo {
     pub source: RouteSource,
     /// Whether packets take it now.
     pub in_use: bool,
+    /// `good`: an echo came back over it; `candidate`: not tried yet; `suspect`: the last echo did not; `dead`.
+    pub state: String,
+    /// For how many seconds it has stood so.
+    #[serde(default)]
+    pub age_s: Option<u64>,
+    /// Smoothed round trip in ns.
+    #[serde(default)]
+    pub rtt_ns: Option<u64>,
+    /// Smoothed part of its echoes that did not come back, 0 to 1.
+    pub loss: f64,
+    /// Why packets take it.
+    #[serde(default)]
+    pub why: Option<String>,
 }
 
 /// The host's side of fc00::/8.

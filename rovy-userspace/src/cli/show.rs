@@ -2,7 +2,7 @@
 
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
-    Fc00Status, Info, LinkStats, Listener, ListenerState, Peer, PeerState, RouteInfo, RouteSource, Stats,
+    Fc00Status, Info, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit, RouteInfo, RouteSource, Stats,
 };
 use std::collections::BTreeSet;
 
@@ -115,12 +115,18 @@ fn peer_table(peers: &[Peer]) -> String {
                     (PeerState::Connected, false) => "routed".into(),
                     _ => text(p.endpoint.as_ref()),
                 },
+                match (p.transit, p.sealed) {
+                    (PeerTransit::Kernel, _) => "kernel".into(),
+                    (PeerTransit::Sealed, _) => "sealed".into(),
+                    (PeerTransit::Deny, false) => "deny".into(),
+                    (PeerTransit::Deny, true) => "deny, sealed".into(),
+                },
                 p.rtt_us.map(|us| format!("{}.{} ms", us / 1000, us % 1000 / 100)).unwrap_or_default(),
                 p.last_seen_s.map(seconds).unwrap_or_default(),
             ]
         })
         .collect();
-    table(["PEER", "ADDRESS", "STATE", "SLOT", "ENDPOINT", "RTT", "SEEN"], &rows)
+    table(["PEER", "ADDRESS", "STATE", "SLOT", "ENDPOINT", "TRANSIT", "RTT", "SEEN"], &rows)
 }
 
 pub(super) fn peers(peers: &[Peer]) -> String {
@@ -141,7 +147,7 @@ pub(super) fn peer(p: &Peer) -> String {
 
 pub(super) fn routes(routes: &[RouteInfo]) -> String {
     if routes.is_empty() {
-        return "no routes\n\nnext: rovy route add PEERID /rovyrt/SLOT.SLOT   (`rovy peer list` shows the slots)\n"
+        return "no routes: they are found when a program sends to an address\n\nnext: rovy route add PEERID /rovyrt/SLOT.SLOT   (`rovy peer list` shows the slots)\n"
             .into();
     }
     let rows: Vec<_> = routes
@@ -152,11 +158,23 @@ pub(super) fn routes(routes: &[RouteInfo]) -> String {
                 RouteSource::Direct => "direct",
                 RouteSource::Learned => "learned",
             };
-            let used = if r.in_use { "in use" } else { "" };
-            [r.peer_id.to_string(), r.route.to_string(), source.into(), used.into()]
+            let used = if r.in_use { "yes" } else { "" };
+            let rtt = r.rtt_ns.map(|ns| format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10)).unwrap_or_default();
+            [
+                r.peer_id.to_string(),
+                r.route.to_string(),
+                source.into(),
+                r.state.clone(),
+                used.into(),
+                rtt,
+                format!("{:.0} %", r.loss * 100.0),
+                r.age_s.map(seconds).unwrap_or_default(),
+                text(r.why.as_ref()),
+            ]
         })
         .collect();
-    format!("{}\nnext: ping {}\n", table(["PEER", "ROUTE", "SOURCE", "STATE"], &rows), routes[0].peer_id.address())
+    let head = ["PEER", "ROUTE", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "AGE", "WHY"];
+    format!("{}\nnext: ping {}\n", table(head, &rows), routes[0].peer_id.address())
 }
 
 fn fc00_line(s: &Fc00Status) -> String {

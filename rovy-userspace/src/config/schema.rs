@@ -203,6 +203,8 @@ fn keepalive<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option
 pub enum PeerTransit {
     /// Switched in the kernel where it can be.
     Kernel,
+    /// Inside the session with the peer, by the agent, in both directions.
+    Sealed,
     /// Dropped as `not_allowed`.
     Deny,
 }

@@ -65,6 +65,17 @@ fn everything_can_be_set() {
     assert_eq!((config.listen.xdp.mode, config.fc00.mtu.bytes()), (XdpMode::Off, 9000));
 }
 
+fn with_transit(value: &str) -> String {
+    format!("[[peer]]\nid = '{PEER}'\ntransit = {value}\n")
+}
+
+#[test]
+fn transit_of_a_peer_is_one_of_three() {
+    let read = |value: &str| parse(&with_transit(value)).unwrap().peers[0].transit;
+    let three = [PeerTransit::Kernel, PeerTransit::Sealed, PeerTransit::Deny];
+    assert_eq!(["'kernel'", "'sealed'", "'deny'"].map(read), three.map(Some));
+}
+
 #[test]
 fn errors_name_file_line_and_key() {
     for (text, line, key, part) in [
@@ -83,6 +94,8 @@ fn errors_name_file_line_and_key() {
         ("[fc00]\nifname = 'a/b'\n", 2, "fc00.ifname", "name of an interface"),
         ("[fc00]\nenabled = 1\n", 2, "fc00.enabled", "invalid type"),
         ("[[peer]]\nid = 'x'\n", 2, "peer[0].id", "not a PeerID"),
+        (&with_transit("'Sealed'"), 3, "peer[0].transit", "expected one of `kernel`, `sealed`, `deny`"),
+        (&with_transit("true"), 3, "peer[0].transit", "wanted string"),
         ("[[peer]]\naddresses = []\n", 1, "peer[0]", "missing field `id`"),
     ] {
         let error = parse(text).unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! What the core tells the agent to do.
 
 use arrayvec::ArrayVec;
-use rovy_common::maps::HopKeys;
+use rovy_common::maps::{HopKeys, rx_flag, tx_flag};
 
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
@@ -57,6 +57,8 @@ pub struct LinkRx {
     pub slot: u16,
     /// Whether the neighbour may use this node for transit.
     pub transit: bool,
+    /// Whether transit comes inside data messages, and no other.
+    pub sealed: bool,
     /// The neighbour.
     pub peer: PeerId,
     /// Keys of the neighbour's direction.
@@ -67,11 +69,22 @@ pub struct LinkRx {
     pub endpoint: Endpoint,
 }
 
+impl LinkRx {
+    /// What the neighbour may do with this node, as bits of [`rx_flag`].
+    #[must_use]
+    pub fn flags(&self) -> u16 {
+        let denied = if self.transit { 0 } else { rx_flag::NO_TRANSIT };
+        denied | if self.sealed { rx_flag::SEALED } else { 0 }
+    }
+}
+
 /// The sending side of a link.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LinkTx {
     /// This node's slot for the link.
     pub slot: u16,
+    /// Whether transit goes inside data messages, and no other.
+    pub sealed: bool,
     /// The neighbour's receiver index.
     pub index: u32,
     /// The neighbour.
@@ -82,6 +95,14 @@ pub struct LinkTx {
     pub expires_ns: u64,
     /// Where the neighbour is.
     pub endpoint: Endpoint,
+}
+
+impl LinkTx {
+    /// What the core decides of [`tx_flag`].
+    #[must_use]
+    pub fn flags(&self) -> u32 {
+        if self.sealed { tx_flag::SEALED } else { 0 }
+    }
 }
 
 /// One thing to do, in the order given.

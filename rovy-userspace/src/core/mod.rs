@@ -29,7 +29,7 @@ pub use aead::Suite;
 pub use buffer::{HEADROOM, Outgoing, TAILROOM};
 pub use kdf::hop_keys;
 pub use mac::{mac1, mac1_key};
-pub use node::{Inbound, Node, NodeConfig, Use};
+pub use node::{Inbound, Node, NodeConfig, Sealed, Use};
 pub use peer::{PeerState, PeerView, Psk, RouteSource, RouteView};
 pub use probes::{Budget, ProbeCounts, Rate};
 pub use routes::{RouteState, Why};

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use rovy_common::wire::{HELLO_PAYLOAD, RESPONSE_PAYLOAD, tlv};
+use rovy_common::wire::{HELLO_PAYLOAD, RESPONSE_PAYLOAD, feature, tlv};
 
 use super::aead::Suite;
 use super::time::TAI64N_LEN;
@@ -13,6 +13,8 @@ pub(super) struct Offer {
     pub(super) receive_mtu: Option<u16>,
     /// Suites the sender has, as bytes; unknown ones are kept out.
     pub(super) aes: bool,
+    /// The sender wants the link sealed.
+    pub(super) sealed: bool,
 }
 
 /// What message 2 carries.
@@ -22,6 +24,8 @@ pub(super) struct Choice {
     pub(super) receive_mtu: Option<u16>,
     /// The endpoint the responder saw the hello come from.
     pub(super) observed: Option<SocketAddr>,
+    /// The link is sealed.
+    pub(super) sealed: bool,
 }
 
 struct Writer<'a> {
@@ -39,6 +43,18 @@ impl Writer<'_> {
         room[2..].copy_from_slice(value);
         self.at = end;
     }
+
+    /// Appends the feature bits, when there are any.
+    fn put_features(&mut self, sealed: bool) {
+        if sealed {
+            self.put(tlv::FEATURES, &feature::SEALED.to_le_bytes());
+        }
+    }
+}
+
+/// Whether feature bits ask for a sealed link.
+fn sealed(features: [u8; 4]) -> bool {
+    u32::from_le_bytes(features) & feature::SEALED != 0
 }
 
 /// The TLVs of `bytes`, up to the padding or the first that overruns.
@@ -64,6 +80,7 @@ pub(super) fn hello(timestamp: &[u8; TAI64N_LEN], offer: &Offer) -> [u8; HELLO_P
     }
     let suites = [Suite::ChaCha20Poly1305 as u8, Suite::Aes256Gcm as u8];
     w.put(tlv::AEAD, &suites[..if offer.aes { 2 } else { 1 }]);
+    w.put_features(offer.sealed);
     out
 }
 
@@ -74,6 +91,7 @@ pub(super) fn read_hello(payload: &[u8; HELLO_PAYLOAD]) -> ([u8; TAI64N_LEN], Of
     for (kind, value) in tlvs(&payload[TAI64N_LEN..]) {
         match (kind, value) {
             (tlv::RECEIVE_MTU, &[a, b]) => offer.receive_mtu = Some(u16::from_le_bytes([a, b])),
+            (tlv::FEATURES, &[a, b, c, d]) => offer.sealed = sealed([a, b, c, d]),
             (tlv::AEAD, suites) => offer.aes = suites.contains(&(Suite::Aes256Gcm as u8)),
             _ => {}
         }
@@ -85,6 +103,7 @@ pub(super) fn response(choice: &Choice) -> [u8; RESPONSE_PAYLOAD] {
     let mut out = [0; RESPONSE_PAYLOAD];
     let mut w = Writer { out: &mut out, at: 0 };
     w.put(tlv::AEAD, &[choice.suite as u8]);
+    w.put_features(choice.sealed);
     if let Some(mtu) = choice.receive_mtu {
         w.put(tlv::RECEIVE_MTU, &mtu.to_le_bytes());
     }
@@ -103,9 +122,10 @@ pub(super) fn response(choice: &Choice) -> [u8; RESPONSE_PAYLOAD] {
 
 /// `None` when no known suite is chosen.
 pub(super) fn read_response(payload: &[u8; RESPONSE_PAYLOAD]) -> Option<Choice> {
-    let (mut suite, mut receive_mtu, mut observed) = (None, None, None);
+    let (mut suite, mut receive_mtu, mut observed, mut is_sealed) = (None, None, None, false);
     for (kind, value) in tlvs(payload) {
         match (kind, value) {
+            (tlv::FEATURES, &[a, b, c, d]) => is_sealed = sealed([a, b, c, d]),
             (tlv::AEAD, &[byte]) => suite = Suite::from_byte(byte),
             (tlv::RECEIVE_MTU, &[a, b]) => receive_mtu = Some(u16::from_le_bytes([a, b])),
             (tlv::OBSERVED, value) => {
@@ -117,7 +137,7 @@ pub(super) fn read_response(payload: &[u8; RESPONSE_PAYLOAD]) -> Option<Choice> 
             _ => {}
         }
     }
-    Some(Choice { suite: suite?, receive_mtu, observed })
+    Some(Choice { suite: suite?, receive_mtu, observed, sealed: is_sealed })
 }
 
 #[cfg(test)]
@@ -127,10 +147,13 @@ mod tests {
 
     #[test]
     fn both_ways() {
-        let offer = Offer { receive_mtu: Some(1424), aes: true };
-        assert_eq!(read_hello(&hello(&[7; 12], &offer)), ([7; 12], offer));
+        for sealed in [false, true] {
+            let offer = Offer { receive_mtu: Some(1424), aes: true, sealed };
+            assert_eq!(read_hello(&hello(&[7; 12], &offer)), ([7; 12], offer));
+        }
         for observed in [None, Some("192.0.2.1:1312".parse().unwrap()), Some("[2001:db8::1]:9".parse().unwrap())] {
-            let choice = Choice { suite: Suite::Aes256Gcm, receive_mtu: Some(9000), observed };
+            let choice =
+                Choice { suite: Suite::Aes256Gcm, receive_mtu: Some(9000), observed, sealed: observed.is_some() };
             assert_eq!(read_response(&response(&choice)), Some(choice));
         }
     }

@@ -22,6 +22,8 @@ pub type Psk = Zeroizing<[u8; 32]>;
 pub(super) struct Attempt {
     pub(super) initiation: Initiation,
     pub(super) index: u32,
+    /// What the hello says of it.
+    pub(super) sealed: bool,
     pub(super) sent_ns: u64,
     pub(super) retry_ns: u64,
     pub(super) asked: Asked,
@@ -126,6 +128,10 @@ pub struct PeerView {
     pub slot: Option<u16>,
     /// Whether this node was told to keep the connection.
     pub persistent: bool,
+    /// Whether it may route through this node.
+    pub transit: bool,
+    /// Whether transit between it and this node is sealed; without a session, whether this node wants it.
+    pub sealed: bool,
     /// Monotonic time in ns of the last authentic message.
     pub received_ns: Option<u64>,
     /// Round trip of the last handshake this node started, in ns.

@@ -4,14 +4,13 @@ use std::ops::Range;
 
 use rovy_common::maps::HopKeys;
 use rovy_common::replay::{self, Window};
-use rovy_common::wire::{Data, FLAG_VERSION_MASK, Header, MessageType, codec};
+use rovy_common::wire::{AEAD_TAG, Data, FLAG_VERSION_MASK, Header, MessageType, codec};
 use rovy_common::{DropReason, wire};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::action::Path;
 use super::aead::{AeadKey, Suite};
-use super::buffer::TAILROOM;
 use super::handshake::TransportKeys;
 use super::kdf;
 use super::time::SECOND;
@@ -43,6 +42,8 @@ pub(super) struct Session {
     pub(super) created_ns: u64,
     pub(super) path: Path,
     pub(super) suite: Suite,
+    /// Transit over its link goes inside its data messages.
+    pub(super) sealed: bool,
     /// Hop keys of link 0: this node's direction, the peer's direction.
     pub(super) hop: (HopKeys, HopKeys),
     send: AeadKey,
@@ -71,6 +72,7 @@ pub(super) struct Terms {
     pub(super) initiator: bool,
     pub(super) path: Path,
     pub(super) suite: Suite,
+    pub(super) sealed: bool,
 }
 
 /// Whether a message is what a session is for. Echoes and probes keep none alive, and nobody owes an answer for them that
@@ -81,7 +83,7 @@ const fn is_use(kind: u32) -> bool {
 
 impl Session {
     pub(super) fn new(now_ns: u64, terms: Terms, keys: &TransportKeys) -> Option<Self> {
-        let Terms { peer, remote, initiator, path, suite } = terms;
+        let Terms { peer, remote, initiator, path, suite, sealed } = terms;
         Some(Self {
             peer,
             remote,
@@ -89,6 +91,7 @@ impl Session {
             created_ns: now_ns,
             path,
             suite,
+            sealed,
             hop: (kdf::hop_keys(&keys.send, 0), kdf::hop_keys(&keys.receive, 0)),
             send: AeadKey::new(suite, &keys.send)?,
             receive: AeadKey::new(suite, &keys.receive)?,
@@ -152,7 +155,7 @@ impl Session {
             return Err(DropReason::Limit);
         }
         let start = body.start.checked_sub(FRONT).ok_or(DropReason::TooBig)?;
-        let end = body.end + TAILROOM;
+        let end = body.end + AEAD_TAG;
         let length = u16::try_from(end - start).map_err(|_| DropReason::TooBig)?;
         let message = buf.get_mut(start..end).ok_or(DropReason::TooBig)?;
         let head = Data {
@@ -162,7 +165,7 @@ impl Session {
         };
         let (front, rest) = message.split_at_mut(size_of::<Data>());
         front.copy_from_slice(head.as_bytes());
-        let (text, tag) = rest.split_at_mut(rest.len() - TAILROOM);
+        let (text, tag) = rest.split_at_mut(rest.len() - AEAD_TAG);
         text[..4].copy_from_slice(&kind.to_le_bytes());
         tag.copy_from_slice(&self.send.seal(self.counter, front, text)?);
         self.counter += 1;

@@ -9,17 +9,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rovy_common::hop::{self, Message, Place, Verdict};
 use rovy_common::label::{Label, Width};
-use rovy_common::maps::{HopKeys, RxLink, SlotStats, TxLink};
+use rovy_common::maps::{HopKeys, RxLink, SlotStats, TxLink, tx_flag};
 use rovy_common::replay::{Window, Words};
 use rovy_common::wire::{FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
 
 use zeroize::Zeroize;
 
+pub use sealed::{Sealing, originate, pass_sealed, seal};
+
 use super::xdp::{Windows, Xdp};
 use super::{Dataplane, Seen};
 use crate::core::Hops;
 use crate::transport::Endpoint;
+
+mod sealed;
 
 /// The counters of type 6: two for each slot, drawn by atomic adds.
 pub trait Counters: Send + Sync {
@@ -97,8 +101,10 @@ pub struct Tables {
 /// What became of a transit message.
 #[derive(Debug)]
 pub enum Switched {
-    /// Send the message, as it stands now, to the endpoint.
-    Forward(Endpoint),
+    /// Send the message, as it stands now at this range, to the endpoint.
+    Forward(Endpoint, Range<usize>),
+    /// The next link is sealed.
+    Seal(Sealing),
     /// The inner message, at this range, is for this node; the way back starts with the slot.
     Here {
         /// Where the inner message stands.
@@ -108,6 +114,16 @@ pub enum Switched {
         /// The rest of the way back.
         hops: Hops,
     },
+}
+
+impl Switched {
+    /// What is for this node, with the way back.
+    fn here<const W: usize>(label: &Label<W>, inner: Range<usize>, slot: u16) -> Result<Self, DropReason> {
+        let mut back = [0; 30];
+        let n = label.way_back(&mut back).ok_or(DropReason::BadLabel)?;
+        let hops = Hops::try_from(&back[..n]).map_err(|_| DropReason::BadLabel)?;
+        Ok(Self::Here { inner, slot, hops })
+    }
 }
 
 impl Tables {
@@ -185,13 +201,21 @@ impl Tables {
             // Only the kernel hands up.
             Verdict::Up(_) => Err(DropReason::Malformed),
             Verdict::Here(label) => {
-                let mut back = [0; 30];
-                let n = label.way_back(&mut back).ok_or(DropReason::BadLabel)?;
-                let hops = Hops::try_from(&back[..n]).map_err(|_| DropReason::BadLabel)?;
+                let here = Switched::here(&label, Message::<W>::HEAD..message.len(), rx.slot)?;
                 let stats = self.stats.entry(rx.slot).or_default();
                 stats.rx_packets += 1;
                 stats.rx_bytes += bytes;
-                Ok(Switched::Here { inner: Message::<W>::HEAD..message.len(), slot: rx.slot, hops })
+                Ok(here)
+            }
+            Verdict::Seal(tx, label) => {
+                let slot = tx.slot as u16;
+                let to = self.tx.get(&slot).map(|t| t.1).ok_or(DropReason::EgressDown)?;
+                let inner = Message::<W>::HEAD..message.len();
+                let sealing = Sealing::put(slot, to, &label, message, inner)?;
+                let stats = self.stats.entry(rx.slot).or_default();
+                stats.rx_packets += 1;
+                stats.rx_bytes += bytes;
+                Ok(Switched::Seal(sealing))
             }
             Verdict::Forward(tx, out) => {
                 let slot = tx.slot as u16;
@@ -204,7 +228,7 @@ impl Tables {
                 stats.tx_packets += 1;
                 stats.tx_bytes += bytes;
                 self.count(Counter::Forwarded);
-                Ok(Switched::Forward(endpoint))
+                Ok(Switched::Forward(endpoint, 0..message.len()))
             }
         }
     }
@@ -212,7 +236,7 @@ impl Tables {
     /// Puts a transit header in front of `buf[inner]`. Where the whole message stands, and where it goes.
     ///
     /// # Errors
-    /// `NoSlot`, `Expired`, `EgressDown`, or `TooBig` without room in front of the message.
+    /// `NoSlot`, `Expired`, `EgressDown`, `NotAllowed` on a sealed link, or `TooBig` without room in front of the message.
     pub fn originate(
         &mut self,
         now_ns: u64,
@@ -239,6 +263,9 @@ impl Tables {
         let (tx, endpoint) = self.tx.get(&slot).ok_or(DropReason::NoSlot)?;
         if now_ns >= tx.expires_ns {
             return Err(DropReason::Expired);
+        }
+        if tx.flags & tx_flag::SEALED != 0 {
+            return Err(DropReason::NotAllowed);
         }
         let label = Label::<W>::from_route(hops).ok_or(DropReason::BadLabel)?;
         let start = inner.start.checked_sub(Message::<W>::HEAD).ok_or(DropReason::TooBig)?;

@@ -156,6 +156,7 @@ fn policy(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
     let from_eth = [
         ("tx expired", dropped(DropReason::Expired)),
         ("no redirect", up(UpReason::EgressUnsupported)),
+        ("sealed out", up(UpReason::Sealed)),
         ("no port", dropped(DropReason::EgressDown)),
         ("no counter", dropped(DropReason::EgressDown)),
     ];
@@ -164,11 +165,25 @@ fn policy(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
     }
     let from = [
         ("no transit", dropped(DropReason::NotAllowed)),
+        ("sealed in", dropped(DropReason::NotAllowed)),
         ("rx expired", dropped(DropReason::Expired)),
         ("source unknown", up(UpReason::Moved)),
     ];
     for (name, expected) in from {
         b.case(name, &frame(&links[name], &draft(&to("udp6"))), expected);
+    }
+    b.case(
+        "what ends here, over a sealed link",
+        &frame(&links["sealed in"], &draft(&[])),
+        dropped(DropReason::NotAllowed),
+    );
+    let mut moved = frame(&links["sealed in"], &draft(&to("udp6")));
+    moved[11] ^= 1;
+    b.case("over a sealed link from elsewhere", &moved, dropped(DropReason::NotAllowed));
+    for (len, expected) in [(1500 - 28 - 52, up(UpReason::Sealed)), (1500 - 28 - 51, dropped(DropReason::TooBig))] {
+        let mut d = draft(&to("sealed out"));
+        d.inner = inner(len);
+        b.case("a size that just fits a sealed link, or not", &frame(eth, &d), expected);
     }
     for kind in [0, 5, 6, 8, 255] {
         let mut d = draft(&to("udp4"));

@@ -166,6 +166,11 @@ fn links(width: Width, port: u32) -> BTreeMap<&'static str, Link> {
     add("udp4 zero", kind::UDP4, |l| l.tx.flags |= tx_flag::ZERO_CHECKSUM);
     add("udp6 zero", kind::UDP6, |l| l.tx.flags |= tx_flag::ZERO_CHECKSUM);
     add("no transit", kind::UDP4, |l| l.rx.flags = rx_flag::NO_TRANSIT);
+    add("sealed in", kind::ETHERNET, |l| l.rx.flags = rx_flag::SEALED);
+    add("sealed out", kind::UDP4, |l| {
+        l.tx.flags |= tx_flag::SEALED;
+        l.tx.mtu = 1500;
+    });
     add("rx expired", kind::ETHERNET, |l| l.rx.expires_ns = 1);
     add("tx expired", kind::UDP6, |l| l.tx.expires_ns = 1);
     add("no redirect", kind::ETHERNET, |l| l.tx.flags = 0);

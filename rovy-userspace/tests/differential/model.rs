@@ -237,6 +237,7 @@ impl Model {
         let (tx, out) = match hop::hop(self, self.width, Place::Kernel { moved }, &rx, &m) {
             Verdict::Here(_) => return Err(Counter::Up(UpReason::Local)),
             Verdict::Up(r) => return Err(Counter::Up(r)),
+            Verdict::Seal(..) => return Err(Counter::Up(UpReason::Sealed)),
             Verdict::Drop(r) => return Err(Counter::Drop(r)),
             Verdict::Forward(tx, out) => (*tx, out),
         };

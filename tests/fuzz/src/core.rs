@@ -21,6 +21,8 @@ const FLIGHTS: usize = 64;
 const ACTIONS: usize = 96;
 /// Inputs looked at in one run.
 const STEPS: usize = 256;
+/// The label block of all transit that is sealed here.
+const SEALED: [u8; 16] = [0, 1, 0x5e, 0xa1, 0xed, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 struct Flight {
     to: usize,
@@ -37,7 +39,10 @@ struct World {
 
 /// Runs a sequence of inputs.
 pub fn core(data: &[u8]) {
-    let nodes = [node(0), node(1)];
+    let mut nodes = [node(0), node(1)];
+    if data.len() % 2 == 1 {
+        nodes[0].set_sealed(id(1));
+    }
     let mut world = World { nodes, connected: Default::default(), flights: Vec::new(), now_ns: SECOND };
     let mut input = Unstructured::new(data);
     for _ in 0..STEPS {
@@ -106,7 +111,13 @@ impl World {
             }
             15 => match u.int_in_range(0..=2)? {
                 0 => self.nodes[n].set_psk(whom, [u.int_in_range(0..=1)?; 32].into()),
-                1 => self.nodes[n].set_transit(whom, u.arbitrary()?),
+                1 => {
+                    let [allowed, sealed] = [1, 2].map(|bit| u.peek_bytes(1).is_some_and(|b| b[0] & bit != 0));
+                    self.nodes[n].set_transit(whom, u.arbitrary::<bool>().map(|_| allowed)?);
+                    if sealed {
+                        self.nodes[n].set_sealed(whom);
+                    }
+                }
                 _ => self.nodes[n].announce(now),
             },
             16 => self.nodes[n].moved_to(now, u.arbitrary()?, any_endpoint(u)?),
@@ -171,10 +182,18 @@ impl World {
 
     fn arrive(&mut self, to: usize, from: &Origin, mut bytes: Vec<u8>) {
         let now = self.now();
-        if let Ok(Inbound::Packet(range)) = self.nodes[to].message(now, from, &mut bytes) {
-            let packet = bytes.get(range).unwrap_or_default();
-            assert_eq!(source(packet), Some(id(1 - to).address()), "a source that is not the sender's");
-            assert_eq!(destination(packet), Some(id(to).address()), "a packet for somebody else");
+        match self.nodes[to].message(now, from, &mut bytes) {
+            Ok(Inbound::Packet(range)) => {
+                let packet = bytes.get(range).unwrap_or_default();
+                assert_eq!(source(packet), Some(id(1 - to).address()), "a source that is not the sender's");
+                assert_eq!(destination(packet), Some(id(to).address()), "a packet for somebody else");
+            }
+            Ok(Inbound::Sealed(sealed)) => {
+                assert!(matches!(from, Origin::Direct(_)), "transit inside transit");
+                let body = bytes.get(sealed.body).unwrap_or_default();
+                assert_eq!(body.get(..SEALED.len()), Some(&SEALED[..]), "transit that nobody sealed");
+            }
+            Ok(Inbound::Done) | Err(_) => {}
         }
     }
 
@@ -202,6 +221,27 @@ impl World {
         if let Path::Routed { hops, .. } = path {
             assert!(hops.len() <= 30);
         }
+        if let Path::Routed { slot, .. } = path
+            && let Some(sealed) = self.seal(from, *slot, &bytes)
+        {
+            return self.put(from, sealed);
+        }
+        self.put(from, bytes);
+    }
+
+    /// The message inside the session with the slot's neighbour, where that is sealed.
+    fn seal(&mut self, from: usize, slot: u16, inner: &[u8]) -> Option<Vec<u8>> {
+        let mut buf = vec![0; HEADROOM];
+        buf.extend(SEALED);
+        buf.extend(inner);
+        let end = buf.len();
+        buf.resize(end + TAILROOM, 0);
+        let now = self.now();
+        let range = self.nodes[from].seal_transit(now, slot, false, &mut buf, HEADROOM..end).ok()?;
+        Some(buf[range].to_vec())
+    }
+
+    fn put(&mut self, from: usize, bytes: Vec<u8>) {
         if self.flights.len() < FLIGHTS {
             self.flights.push(Flight { to: 1 - from, bytes });
         }

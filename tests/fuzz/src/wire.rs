@@ -83,8 +83,10 @@ fn sealed<const W: usize>(width: Width, data: &[u8]) {
     let sealed = hop::seal(&KEYS, INDEX, 5, head, &label, read.inner);
     assert!(sealed.write(&mut bytes).is_some());
     let (mut tables, sent) = (tables(width), bytes.clone());
-    match tables.switch(1, &mut bytes) {
-        Ok(Switched::Forward(_)) => {
+    let switched = tables.switch(1, &mut bytes);
+    assert!(!matches!(switched, Ok(Switched::Seal(_))), "no link is sealed");
+    match switched {
+        Ok(Switched::Forward(..)) => {
             assert_eq!(label.next(width), Ok(Next::Slot(SLOTS[1])), "only one slot leads to another neighbour");
             assert_eq!(bytes[Message::<W>::HEAD..], *inner, "the inner message changed");
         }
@@ -92,6 +94,7 @@ fn sealed<const W: usize>(width: Width, data: &[u8]) {
             assert_eq!(label.next(width), Ok(Next::Here));
             assert!(inner.end == bytes.len() && hops.len() <= Label::<W>::CAPACITY);
         }
+        Ok(Switched::Seal(_)) => {}
         Err(_) => assert_eq!(bytes, sent, "a dropped message was changed"),
     }
     let again = tables.switch(1, &mut sent.clone());

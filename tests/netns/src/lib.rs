@@ -4,6 +4,7 @@
 //! process left behind. Nothing outside the namespaces is touched.
 
 pub mod agent;
+pub mod capture;
 pub mod command;
 pub mod count;
 pub mod device;
@@ -17,5 +18,6 @@ pub mod traffic;
 pub mod wait;
 
 pub use agent::{Agent, Config};
+pub use capture::Capture;
 pub use line::{Line, Link, Mode};
 pub use namespace::Namespace;

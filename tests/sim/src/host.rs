@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
 use rovy_common::label::Width;
-use rovy_common::maps::{RxLink, Source, TxLink, neighbour_id, rx_flag};
+use rovy_common::maps::{RxLink, Source, TxLink, neighbour_id};
 use rovy_common::wire::{self, MessageType};
 use rovy_common::{Counter, DropReason};
 use rovy_userspace::core::{
@@ -122,10 +122,12 @@ impl Host {
             return self.hand_over(now, &Origin::Direct(from), message, out);
         }
         match self.tables.switch(now.mono_ns, message)? {
-            Switched::Forward(to) => {
-                self.depart(&to, message, out);
+            Switched::Forward(to, range) => {
+                self.depart(&to, message.get(range).ok_or(DropReason::BadLength)?, out);
                 Ok(())
             }
+            // No link is sealed here.
+            Switched::Seal(_) => Err(DropReason::NotAllowed),
             Switched::Here { inner, slot, hops } => {
                 let inner = message.get_mut(inner).ok_or(DropReason::BadLength)?;
                 self.hand_over(now, &Origin::Routed { slot, hops }, inner, out)
@@ -245,7 +247,7 @@ impl Host {
             source: Source::default(),
             index: link.index,
             slot: link.slot,
-            flags: if link.transit { 0 } else { rx_flag::NO_TRANSIT },
+            flags: link.flags(),
         };
         let Ok(()) = self.tables.set_receive(&rx, link.endpoint);
     }
@@ -270,6 +272,7 @@ impl Host {
             mtu: self.mtu,
             slot: u32::from(link.slot),
             public_key: *link.peer.public_key(),
+            flags: link.flags(),
             ..TxLink::default()
         };
         let Ok(()) = self.tables.set_transmit(&tx, link.endpoint);

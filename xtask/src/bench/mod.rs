@@ -3,6 +3,7 @@
 mod forward;
 mod handshake;
 mod kernel;
+mod sealed;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -21,6 +22,19 @@ enum What {
     Switch(Switch),
     /// Handshakes a second on one core, as initiator and as responder
     Handshake(Handshake),
+    /// What a router passes on in its kernel, in its agent, and sealed; as root
+    Sealed(Sealed),
+}
+
+/// The arguments of `cargo xtask bench sealed`.
+#[derive(clap::Args)]
+struct Sealed {
+    /// Print one JSON object at the end
+    #[arg(long)]
+    json: bool,
+    /// Rounds, in each of which everything is measured once; the median counts
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
 }
 
 /// The arguments of `cargo xtask bench switch`.
@@ -60,7 +74,22 @@ pub(crate) fn run(args: Args) -> Result<()> {
     match args.what {
         What::Switch(args) => switch(&args),
         What::Handshake(args) => handshake(&args),
+        What::Sealed(args) => sealed(&args),
     }
+}
+
+fn sealed(args: &Sealed) -> Result<()> {
+    let ways = sealed::measure(args.rounds, |what| eprintln!("bench: {what}"))?;
+    if args.json {
+        println!("{}", serde_json::to_string(&ways)?);
+        return Ok(());
+    }
+    println!("a TCP stream over a router, median of {} rounds", args.rounds);
+    println!("  transit at the router   Mbit/s   CPU of its agent, us a packet");
+    for way in &ways {
+        println!("  {:<22} {:>7} {:>31.2}", way.transit, way.mbit_s, way.agent_us_a_packet);
+    }
+    Ok(())
 }
 
 fn handshake(args: &Handshake) -> Result<()> {

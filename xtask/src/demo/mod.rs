@@ -119,6 +119,14 @@ fn as_root(args: &Args, binary: PathBuf, out: Out) -> Result<()> {
     Err(command.exec()).context("cannot run the part of the demo that needs root")
 }
 
+/// Builds the optimised `rovy` for measurements.
+///
+/// # Errors
+/// When it does not build.
+pub(crate) fn optimised() -> Result<PathBuf> {
+    build::rovy(Out { json: true })
+}
+
 /// Where progress goes.
 #[derive(Clone, Copy, Debug)]
 struct Out {

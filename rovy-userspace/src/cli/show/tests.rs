@@ -35,6 +35,8 @@ fn a_peer() -> Peer {
         tx_bytes: 4,
         last_seen_s: Some(61),
         configured: false,
+        transit: PeerTransit::Kernel,
+        sealed: false,
     }
 }
 
@@ -74,6 +76,43 @@ fn what_matters_is_shown() {
     assert!(checked(peers(&[a_peer()])).ends_with(&format!("next: ping {}\n", peer_id().address())));
     assert!(checked(info(&an_info())).contains("1 connected of 2"));
     checked(peer(&a_peer()));
+}
+
+#[test]
+fn the_kind_of_transit_is_shown() {
+    for (transit, sealed, word) in [
+        (PeerTransit::Kernel, false, " kernel "),
+        (PeerTransit::Sealed, true, " sealed "),
+        (PeerTransit::Deny, false, " deny "),
+        (PeerTransit::Deny, true, " deny, sealed "),
+    ] {
+        let text = checked(peers(&[Peer { transit, sealed, ..a_peer() }]));
+        assert!(text.contains(word), "{text}");
+    }
+    let json = serde_json::to_value(Peer { transit: PeerTransit::Sealed, sealed: true, ..a_peer() }).unwrap();
+    assert_eq!((json["transit"].as_str(), json["sealed"].as_bool()), (Some("sealed"), Some(true)));
+}
+
+#[test]
+fn a_route_shows_how_it_stands() {
+    let route = RouteInfo {
+        peer_id: a_peer().peer_id,
+        route: "/rovyrt/04.2a".parse().unwrap(),
+        source: RouteSource::Learned,
+        in_use: true,
+        state: "good".into(),
+        age_s: Some(65),
+        rtt_ns: Some(12_340_000),
+        loss: 0.031,
+        why: Some("better for a while".into()),
+    };
+    let text = checked(routes(std::slice::from_ref(&route)));
+    for word in ["/rovyrt/04.2a", "good", "yes", "12.3 ms", "3 %", "1 min 5 s", "better for a while"] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    let json = serde_json::to_value(route).unwrap();
+    let keys = ["state", "age_s", "rtt_ns", "loss", "why", "in_use"];
+    assert!(keys.iter().all(|k| !json[k].is_null()), "{json}");
 }
 
 #[test]

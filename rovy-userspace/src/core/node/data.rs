@@ -52,6 +52,9 @@ impl Node {
                 }
                 Ok(Inbound::Packet(body))
             }
+            codec::TRANSIT | codec::LONG_TRANSIT => {
+                self.sealed_transit(origin, index, kind == codec::LONG_TRANSIT, body)
+            }
             _ => Err(DropReason::Malformed),
         }
     }
@@ -154,10 +157,10 @@ impl Node {
         }
     }
 
-    /// Sends a probe of any content over the session with a peer.
-    pub(in crate::core) fn probe_to(&mut self, now: Now, id: PeerId, body: &[u8]) {
+    /// Sends anything over the session with a peer, as a peer could that follows no rule.
+    pub(in crate::core) fn send_as(&mut self, now: Now, id: PeerId, codec: u32, body: &[u8]) {
         if let Some(index) = self.peers.get(&id).and_then(|p| p.current) {
-            self.send_data(now, index, codec::PROBE, body);
+            self.send_data(now, index, codec, body);
         }
     }
 

@@ -80,7 +80,8 @@ impl Node {
             self.retry_later(now, id);
             return;
         };
-        let offer = Offer { receive_mtu: self.config.receive_mtu, aes: self.config.aes };
+        let sealed = self.wants_sealed(id);
+        let offer = Offer { receive_mtu: self.config.receive_mtu, aes: self.config.aes, sealed };
         let rng = self.rng.fork();
         let made = handshake::initiate(rng, &self.config.secret, id.public_key(), &psk, index, &timestamp, &offer);
         let Ok((initiation, hello)) = made else {
@@ -91,7 +92,7 @@ impl Node {
         let retry_ns = self.retry_at(now, id);
         if let Some(peer) = self.peers.get_mut(&id) {
             let asked = Asked::new(hello.clone(), paths.clone());
-            peer.attempt = Some(Attempt { initiation, index, sent_ns: now.mono_ns, retry_ns, asked });
+            peer.attempt = Some(Attempt { initiation, index, sealed, sent_ns: now.mono_ns, retry_ns, asked });
             self.actions.extend(paths.into_iter().map(|path| {
                 let mut message = hello.clone();
                 peer.cookies.sign(now.mono_ns, &path, &mut message);
@@ -185,13 +186,15 @@ impl Node {
         self.admit(now.mono_ns, origin, id)?;
         let timestamp = incoming.timestamp;
         let suite = if self.config.aes && incoming.offer.aes { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
-        let choice = Choice { suite, receive_mtu: self.config.receive_mtu, observed: observed(origin) };
+        // Who asked for it gets it, whichever end that is.
+        let sealed = incoming.offer.sealed || self.wants_sealed(id);
+        let choice = Choice { suite, receive_mtu: self.config.receive_mtu, observed: observed(origin), sealed };
         let index = self.indices.take(&mut self.rng).ok_or(DropReason::Limit)?;
         let psk = self.psk(id);
         let remote = hello.sender_index.get();
         let made = handshake::respond(incoming, &psk, index, remote, &choice).and_then(|(keys, response)| {
             let path = origin.back();
-            let terms = Terms { peer: id, remote, initiator: false, path, suite };
+            let terms = Terms { peer: id, remote, initiator: false, path, suite, sealed };
             let session = Session::new(now.mono_ns, terms, &keys).ok_or(DropReason::BadHandshake)?;
             Ok((session, response))
         });
@@ -247,12 +250,15 @@ impl Node {
         let attempt = peer.attempt.as_mut().filter(|a| a.index == index).ok_or(DropReason::UnknownIndex)?;
         let (keys, choice) = handshake::finish(&mut attempt.initiation, response)?;
         peer.rtt_ns = Some(now.mono_ns.saturating_sub(attempt.sent_ns));
+        // Even when the other end does not say so: then nothing passes rather than something in the open.
+        let sealed = attempt.sealed || choice.sealed;
         peer.attempt = None;
         peer.tries = 0;
         peer.received_ns = Some(now.mono_ns);
         peer.finished = Some(Finished { response: message.to_vec(), until_ns: now.mono_ns + COPIES_NS, copies: 0 });
         let remote = response.sender_index.get();
-        let terms = Terms { peer: id, remote, initiator: true, path: origin.back(), suite: choice.suite };
+        let path = origin.back();
+        let terms = Terms { peer: id, remote, initiator: true, path, suite: choice.suite, sealed };
         let Some(session) = Session::new(now.mono_ns, terms, &keys) else {
             self.release(index);
             return Err(DropReason::BadHandshake);

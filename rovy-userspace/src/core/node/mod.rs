@@ -7,11 +7,13 @@ mod limits;
 mod lookups;
 mod memory;
 mod paths;
+mod sealed;
 mod search;
 mod timers;
 mod views;
 
 pub use limits::Use;
+pub use sealed::Sealed;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::Ipv6Addr;
@@ -66,6 +68,8 @@ pub enum Inbound {
     Done,
     /// An IPv6 packet for the TUN, at this range of the message's buffer.
     Packet(Range<usize>),
+    /// Transit that came sealed: it is to be switched.
+    Sealed(Sealed),
 }
 
 /// What stands at a receiver index.
@@ -82,6 +86,7 @@ enum Entry {
 struct Policy {
     psk: Option<Psk>,
     transit: Option<bool>,
+    sealed: bool,
     /// Time between keepalives of a session that sends nothing else, in ns.
     keepalive_ns: Option<u64>,
 }
@@ -311,12 +316,21 @@ impl Node {
         let allowed = self.config.transit;
         let Some(session) = self.session(index) else { return };
         let Path::Direct(endpoint) = session.path else { return };
-        let (peer, keys, expires_ns) = (session.peer, session.hop.1, session.expires_ns());
+        let (peer, sealed, keys, expires_ns) = (session.peer, session.sealed, session.hop.1, session.expires_ns());
         // A stranger gets a slot when its first session is confirmed: before that its address may be forged.
         let confirmed = session.confirmed || self.slots.of(peer).is_some() || !self.stranger(peer);
         let Some(slot) = Some(peer).filter(|_| confirmed).and_then(|p| self.slot_for(now_ns, p)) else { return };
         let transit = self.policies.get(&peer).and_then(|p| p.transit).unwrap_or(allowed);
-        self.actions.push_back(Action::Receive(LinkRx { index, slot, transit, peer, keys, expires_ns, endpoint }));
+        self.actions.push_back(Action::Receive(LinkRx {
+            index,
+            slot,
+            transit,
+            sealed,
+            peer,
+            keys,
+            expires_ns,
+            endpoint,
+        }));
     }
 
     /// Tells the tables about the sending side of a direct session.
@@ -324,7 +338,16 @@ impl Node {
         let Some(session) = self.session(index) else { return };
         let Path::Direct(endpoint) = session.path else { return };
         let (peer, remote, keys, expires_ns) = (session.peer, session.remote, session.hop.0, session.expires_ns());
+        let sealed = session.sealed;
         let Some(slot) = self.slot_for(now_ns, peer) else { return };
-        self.actions.push_back(Action::Transmit(LinkTx { slot, index: remote, peer, keys, expires_ns, endpoint }));
+        self.actions.push_back(Action::Transmit(LinkTx {
+            slot,
+            sealed,
+            index: remote,
+            peer,
+            keys,
+            expires_ns,
+            endpoint,
+        }));
     }
 }

@@ -19,7 +19,8 @@ impl Node {
     /// Every peer, in the order of their ids.
     pub fn peers(&self) -> impl Iterator<Item = PeerView> {
         self.peers.iter().map(|(id, peer)| {
-            let path = peer.current.and_then(|i| self.path_of(i)).map(|s| s.path.clone());
+            let session = peer.current.and_then(|i| self.path_of(i));
+            let path = session.map(|s| s.path.clone());
             let state = match (&peer.current, &peer.attempt) {
                 (Some(_), _) => PeerState::Connected,
                 (None, Some(_)) => PeerState::Connecting,
@@ -32,6 +33,8 @@ impl Node {
                 slot: self.slots.of(*id).filter(|_| matches!(path, Some(Path::Direct(_)))),
                 path,
                 persistent: peer.persistent,
+                transit: self.policies.get(id).and_then(|p| p.transit).unwrap_or(self.config.transit),
+                sealed: session.map_or_else(|| self.wants_sealed(*id), |s| s.sealed),
                 received_ns: peer.received_ns,
                 rtt_ns: peer.rtt_ns,
                 packets: peer.packets,

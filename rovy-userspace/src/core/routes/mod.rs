@@ -86,6 +86,21 @@ pub enum Why {
     Survivor,
 }
 
+impl Why {
+    /// The same in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Only => "there was no other",
+            Self::Configured => "configured",
+            Self::FirstToAnswer => "first to answer when the one before did not",
+            Self::Direct => "a neighbour",
+            Self::Better => "better for a while",
+            Self::Survivor => "the one before died",
+        }
+    }
+}
+
 /// A route as it is shown.
 pub(super) struct Shown<'a> {
     pub(super) way: &'a Way,

@@ -21,6 +21,19 @@ pub enum RouteState {
     Dead,
 }
 
+impl RouteState {
+    /// Its name in output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Candidate => "candidate",
+            Self::Suspect => "suspect",
+            Self::Dead => "dead",
+        }
+    }
+}
+
 /// Echoes of one route under way.
 const UNDER_WAY: usize = 4;
 /// An echo is lost after this long, or three round trips.

@@ -17,6 +17,7 @@ mod limits;
 mod memory;
 mod routing;
 mod rules;
+mod sealed;
 mod sessions;
 mod timers;
 
@@ -196,7 +197,8 @@ impl World {
         let now = self.now();
         match self.nodes[flight.to].message(now, &flight.origin, &mut flight.bytes) {
             Ok(Inbound::Packet(range)) => self.arrived.push((flight.to, flight.bytes[range].to_vec())),
-            Ok(Inbound::Done) => {}
+            // These links have no tables: nobody asked for a sealed one.
+            Ok(Inbound::Done | Inbound::Sealed(_)) => {}
             Err(reason) => self.drops.push(reason),
         }
         self.collect(flight.to);

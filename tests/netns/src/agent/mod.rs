@@ -96,6 +96,28 @@ impl Agent {
         Ok(fs::write(self.dir().join("config.toml"), config.to_toml())?)
     }
 
+    /// Changes the configuration the next start reads: `from`, which must be there, becomes `to`.
+    ///
+    /// # Errors
+    /// When it is not there, or the file cannot be read or written.
+    pub fn edit(&self, from: &str, to: &str) -> Result<()> {
+        let path = self.dir().join("config.toml");
+        let text = fs::read_to_string(&path)?;
+        if !text.contains(from) {
+            bail!("no {from} in {text}");
+        }
+        Ok(fs::write(&path, text.replace(from, to))?)
+    }
+
+    /// Has the configuration say what is to become of transit from `peer`, which must be in it.
+    ///
+    /// # Errors
+    /// As [`Agent::edit`].
+    pub fn set_transit(&self, peer: PeerId, kind: &str) -> Result<()> {
+        let id = format!("id = \"{peer}\"");
+        self.edit(&id, &format!("{id}\ntransit = {kind:?}"))
+    }
+
     /// Gives everything in the agent's directory to the user nobody, as whom agent and command line run from now on.
     ///
     /// # Errors

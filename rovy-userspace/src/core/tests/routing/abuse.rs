@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::probes::Search;
-use rovy_common::wire::{Control, Header, KeyAnswer, MessageType, control};
+use rovy_common::wire::{Control, Header, KeyAnswer, MessageType, codec, control};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U64};
 
@@ -21,7 +21,7 @@ impl World {
     /// A probe of `a`'s making comes to its neighbour `b`.
     fn inject(&mut self, a: usize, b: usize, body: &[u8]) {
         let (id, now) = (self.id(b), self.now());
-        self.nodes[a].probe_to(now, id, body);
+        self.nodes[a].send_as(now, id, codec::PROBE, body);
         self.settle();
     }
 
