@@ -312,7 +312,8 @@ fn answers_of_the_agent_become_text_json_and_exit_codes() {
     let agent = FakeAgent::new(|asked| match asked {
         Ask::ListenerStart { .. } => Err(Failure::new(FailureKind::NotFound, "there is no interface wlp3s0")
             .with_next("rovy listener start /ethif/eth0")),
-        Ask::Fc00Start { .. } => Err(Failure::new(FailureKind::Permission, "may not make a TUN device")),
+        // Root asks what it could open instead.
+        Ask::Fc00Start { .. } | Ask::Wants => Err(Failure::new(FailureKind::Permission, "may not make a TUN device")),
         Ask::PeerList => Ok(Reply::Peers(Vec::new())),
         Ask::RouteList => Ok(Reply::Routes(Vec::new())),
         Ask::Stats => Ok(Reply::Stats(Box::default())),

@@ -1,6 +1,8 @@
 //! UDP and Ethernet sockets over veth pairs between network namespaces.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/packet.rs"]
+mod packet;
 mod support;
 
 use std::net::SocketAddr;
@@ -272,5 +274,75 @@ fn udp_splits_what_the_kernel_joined() {
             seen.extend(batch.messages_mut().map(|(_, m)| (m.len(), m[0])));
         }
         assert_eq!(seen, [(300, 0), (300, 1), (300, 2), (100, 3)]);
+    });
+}
+
+#[test]
+fn a_socket_for_others_brings_no_other_traffic_however_it_is_bound() {
+    rooted("a_socket_for_others_brings_no_other_traffic_however_it_is_bound", || async {
+        let (a, b) = pair();
+        b.enter();
+        let index = b.ifindex("vb");
+        let (open, locked) =
+            (ethernet::raw(index, "vb", ETHERTYPE).unwrap(), ethernet::raw_for_others(index, "vb", ETHERTYPE).unwrap());
+        for fd in [&open, &locked] {
+            packet::bind_to_all(fd);
+        }
+        assert!(socket2::SockRef::from(&locked).detach_filter().is_err(), "the filter comes off");
+        let (sa, other) = (ethernet_socket(&a, "va", ETHERTYPE), ethernet_socket(&a, "va", 0x88b6));
+        let mut frame = [0; 64];
+        soon("all the traffic on the socket that is open", async {
+            loop {
+                other.send(ethernet::BROADCAST, b"others").unwrap();
+                let n = rustix::io::read(&open, &mut frame);
+                if n.is_ok() && frame[12..20] == *b"\x88\xb6others" {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        soon("our own traffic on the other, and nothing else", async {
+            loop {
+                sa.send(ethernet::BROADCAST, b"ours").unwrap();
+                match rustix::io::read(&locked, &mut frame) {
+                    Ok(_) => {
+                        assert_eq!(frame[12..14], ETHERTYPE.to_be_bytes());
+                        return;
+                    }
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_given_socket_is_looked_at() {
+    rooted("a_given_socket_is_looked_at", || async {
+        let (a, b) = pair();
+        a.connect("wa", &b, "wb");
+        b.enter();
+        let (vb, wb, mac) = (b.ifindex("vb"), b.ifindex("wb"), b.mac("vb"));
+        let raw = |index, ethertype| ethernet::raw_for_others(index, "vb", ethertype).unwrap();
+        let given = |fd| EthernetSocket::given(fd, vb, "vb", mac, ETHERTYPE);
+        let wrong = [
+            raw(wb, ETHERTYPE),
+            raw(vb, 0x88b6),
+            std::fs::File::open("/dev/null").unwrap().into(),
+            std::net::UdpSocket::bind("[::1]:0").unwrap().into(),
+        ];
+        for fd in wrong {
+            assert!(matches!(given(fd), Err(TransportError::NotOne { .. })));
+        }
+        let sb = given(raw(vb, ETHERTYPE)).unwrap();
+        let sa = ethernet_socket(&a, "va", ETHERTYPE);
+        let mut batch = Batch::new(8, Batch::LARGEST);
+        soon("a frame", exchange(&sa, mac, b"for you", &sb, &mut batch)).await;
+        // It follows the interface to another address.
+        sb.set_mac([2, 0, 0, 0, 0, 9]);
+        soon("a frame back", exchange(&sb, ethernet::BROADCAST, b"from me", &sa, &mut batch)).await;
+        assert!(matches!(batch.received()[0].from, Endpoint::Ethernet { mac: [2, 0, 0, 0, 0, 9], .. }));
     });
 }

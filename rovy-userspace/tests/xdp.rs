@@ -5,9 +5,12 @@ mod support;
 
 use std::path::PathBuf;
 
+use rovy_common::DropReason;
 use rovy_common::label::Width;
-use rovy_common::maps::{LAYOUT, Limits, LocalKey, RxLink, TxLink, kind};
-use rovy_userspace::dataplane::xdp::{Mode, Params, Wish, Xdp, XdpError};
+use rovy_common::maps::{HopKeys, LAYOUT, Limits, LocalKey, RxLink, TxLink, kind};
+use rovy_userspace::dataplane::xdp::{Mode, Params, Wish, Xdp, XdpError, make_for_others};
+use rovy_userspace::dataplane::{Dataplane as _, Tables};
+use rovy_userspace::transport::Endpoint;
 use support::{Netns, rooted};
 
 /// A pin directory that goes with this value.
@@ -277,5 +280,125 @@ fn drops_are_logged_when_asked_for() {
             assert_eq!(text.contains("deadbeef"), expected, "level {level}: {text}");
             xdp.unpin_all().expect("unpin");
         }
+    });
+}
+
+/// Runs `f` as the user nobody, on a thread of its own.
+fn as_nobody<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    let run = || {
+        let nobody = rustix::process::Uid::from_raw(65_534);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        f()
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap())
+}
+
+#[test]
+fn what_root_made_serves_a_process_without_privileges() {
+    rooted("what_root_made_serves_a_process_without_privileges", || async {
+        let (a, b) = (Netns::new("a"), Netns::new("b"));
+        a.connect("va", &b, "vb");
+        a.enter();
+        let ifindex = a.ifindex("va");
+        // Nothing is pinned: the directory is of no matter.
+        let params = Pins::new("given").params();
+        let given = make_for_others(params.sessions, params.width).unwrap();
+        // The namespace of the thread; nobody could not enter it by name.
+        let shown = || {
+            let out = std::process::Command::new("ip").args(["link", "show", "va"]).output().unwrap();
+            String::from_utf8_lossy(&out.stdout).contains("xdp")
+        };
+        as_nobody(|| {
+            assert!(make_for_others(params.sessions, params.width).is_err(), "nobody loads programs");
+            let mut xdp = Xdp::given(&params, given).unwrap();
+            for (wish, mode) in [(Wish::Native, Mode::Native), (Wish::Generic, Mode::Generic)] {
+                assert_eq!(xdp.attach(ifindex, "va", wish).unwrap().mode, mode);
+                assert!(shown(), "{mode:?}");
+                xdp.detach(ifindex).unwrap();
+                assert!(!shown(), "{mode:?}");
+            }
+            let rx = RxLink { index: 129, slot: 3, ..RxLink::default() };
+            xdp.set_rx(129, &rx).unwrap();
+            assert_eq!(xdp.rx(129).unwrap(), Some(rx));
+            let tx = TxLink { slot: 3, counter: 6, ..TxLink::default() };
+            xdp.set_tx(3, &tx).unwrap();
+            assert_eq!(xdp.tx(3).unwrap(), Some(tx));
+            assert_eq!((xdp.counters().draw(6), xdp.counters().draw(6)), (Some(0), Some(1)));
+            let local = LocalKey { addr: [1; 16], port_or_ifindex: 1, kind: kind::UDP6 };
+            xdp.add_local(local).unwrap();
+            xdp.remove_local(local).unwrap();
+            xdp.set_secrets(rovy_common::maps::Secrets { current: [1; 2], previous: [2; 2] }).unwrap();
+            assert!(xdp.counts().unwrap().iter().all(|n| *n == 0));
+            assert_eq!(xdp.slot_stats(3).unwrap().rx_packets, 0);
+            xdp.attach(ifindex, "va", Wish::Native).unwrap();
+            assert!(xdp.pin_dir().is_none());
+        });
+        assert!(!a.ip("link show va").contains("xdp"), "the program stays without its holder");
+    });
+}
+
+#[test]
+fn what_is_not_the_program_with_its_maps_is_refused() {
+    rooted("what_is_not_the_program_with_its_maps_is_refused", || async {
+        let params = Pins::new("wrong").params();
+        let made = |sessions| make_for_others(sessions, params.width).unwrap();
+        let null = || std::fs::File::open("/dev/null").unwrap().into();
+        let (mut short, mut swapped, mut no_program, mut others) = (made(128), made(128), made(128), made(128));
+        short.pop();
+        swapped.swap(2, 3);
+        no_program[0] = no_program[3].try_clone().unwrap();
+        // Of the right shape, but another program's.
+        others[2] = made(128).swap_remove(2);
+        let mut strange = made(128);
+        strange[5] = null();
+        let nulls = (0..made(128).len()).map(|_| null()).collect();
+        for (what, given) in [
+            ("too few", short),
+            ("another order", swapped),
+            ("a map for the program", no_program),
+            ("a map of another program", others),
+            ("a file", strange),
+            ("files", nulls),
+            ("other sizes", made(256)),
+        ] {
+            assert!(matches!(Xdp::given(&params, given), Err(XdpError::Given(_))), "{what}");
+        }
+        assert!(Xdp::given(&params, made(128)).is_ok());
+    });
+}
+
+#[test]
+fn links_that_the_agent_switched_go_on_in_the_kernel() {
+    rooted("links_that_the_agent_switched_go_on_in_the_kernel", || async {
+        let params = Pins::new("share").params();
+        let endpoint = Endpoint::Udp { remote: ([192, 0, 2, 1], 1312).into(), local: None };
+        let keys = HopKeys { tag: [1, 2], mask: [3, 4] };
+        // The neighbour is the node itself: what it sends, it can receive.
+        let rx = RxLink { expires_ns: 9, index: 129, slot: 3, keys, ..RxLink::default() };
+        let tx = TxLink { expires_ns: 9, index: 129, counter: 6, slot: 3, mtu: 1500, keys, ..TxLink::default() };
+        let mut tables = Tables::new(params.width, None);
+        let Ok(()) = tables.set_receive(&rx, endpoint);
+        let Ok(()) = tables.set_transmit(&tx, endpoint);
+        let message = |tables: &mut Tables| {
+            let mut buf = vec![0; 40 + 32];
+            buf[40..43].copy_from_slice(&[4, 1, 32]);
+            let (range, _) = tables.originate(1, 3, &[], &mut buf, 40..72).unwrap();
+            buf[range].to_vec()
+        };
+        let (first, second) = (message(&mut tables), message(&mut tables));
+        tables.switch(1, &mut first.clone()).unwrap();
+
+        let given = make_for_others(params.sessions, params.width).unwrap();
+        let mut xdp = Xdp::given(&params, given).unwrap();
+        tables.share(&mut xdp).unwrap();
+        assert_eq!((xdp.rx(129).unwrap(), xdp.tx(3).unwrap()), (Some(rx), Some(tx)));
+        assert_eq!(tables.switch(1, &mut first.clone()).unwrap_err(), DropReason::Replay);
+        tables.switch(1, &mut second.clone()).unwrap();
+        assert_eq!(tables.switch(1, &mut second.clone()).unwrap_err(), DropReason::Replay);
+        // No value of the counter comes twice.
+        assert_eq!(xdp.counters().peek(6), Some(2));
+        let third = message(&mut tables);
+        assert_eq!(third[8..16], 2_u64.to_le_bytes());
+        assert_eq!(xdp.counters().peek(6), Some(3), "kernel and agent draw from one counter");
     });
 }

@@ -1,6 +1,7 @@
 //! What the API asks for, done.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::core::{Hops, PeerState};
 use crate::fc00::Fc00Error;
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
-use crate::netlink::{Netlink, check_ethernet_listener, usable};
+use crate::netlink::{Interface, Netlink, check_ethernet_listener, usable};
 use crate::transport::{Endpoint, TransportError, ethernet::BROADCAST};
 
 /// How long `peer connect` waits for the handshake before it reports how far it is.
@@ -44,21 +45,26 @@ pub(super) struct Control {
 
 type Answer = Result<Reply, Failure>;
 
-fn internal(error: impl std::fmt::Display) -> Failure {
+pub(super) fn internal(error: impl std::fmt::Display) -> Failure {
     Failure::new(FailureKind::Internal, error.to_string())
 }
 
 impl Control {
     /// Answers one request.
     pub(super) async fn serve(&self, request: Request) {
-        let answer = self.answer(request.command).await;
+        let answer = self.answer(request.command, request.descriptors).await;
         // The client may have given up waiting.
         let _ = request.reply.send(answer);
     }
 
-    async fn answer(&self, command: Command) -> Answer {
+    async fn answer(&self, command: Command, descriptors: Vec<OwnedFd>) -> Answer {
         match command {
             Command::Info => Ok(Reply::Info(views::info(self))),
+            Command::Stop { keep_transit: true } if self.engine.borrow().kernel.ends_with_agent() => {
+                let message =
+                    "root handed the XDP program to this agent, and it ends with the agent: transit cannot stay";
+                Err(Failure::new(FailureKind::Unsupported, message).with_next("rovy stop"))
+            }
             Command::Stop { keep_transit } => {
                 let _ = self.stop.try_send(keep_transit);
                 Ok(Reply::Stopped)
@@ -68,12 +74,12 @@ impl Control {
                 // One that runs can still be written to the configuration.
                 if !(persist && self.runs(&address)) {
                     self.listen(&address).await?;
-                    self.redial().await;
                 }
-                self.persist(persist, "it runs now, but was not written to the configuration", || {
-                    config::persist::add_listener(&self.config_path, &address)
-                })?;
-                Ok(Reply::Listener(views::listener(self, &address)?))
+                self.listening(&address, persist).await
+            }
+            Command::GiveListener { address, persist } => {
+                self.take_listener(&address, descriptors).await?;
+                self.listening(&address, persist).await
             }
             Command::ListenerStop { address, persist } => {
                 let known = self.unlisten(&address);
@@ -102,9 +108,23 @@ impl Control {
                 }
                 Err(error) => Err(internal(error)),
             },
+            Command::GiveFc00 => {
+                self.take_fc00(descriptors).await?;
+                Ok(Reply::Fc00(views::fc00(self)))
+            }
+            Command::Wants => Ok(Reply::Wants(self.wants())),
             Command::Fc00Status => Ok(Reply::Fc00(views::fc00(self))),
             Command::Stats => Ok(Reply::Stats(Box::new(views::stats(self).map_err(internal)?))),
         }
+    }
+
+    /// A listener has started: what follows from it, and the answer.
+    async fn listening(&self, address: &Multiaddr, persist: bool) -> Answer {
+        self.redial().await;
+        self.persist(persist, "it runs now, but was not written to the configuration", || {
+            config::persist::add_listener(&self.config_path, address)
+        })?;
+        Ok(Reply::Listener(views::listener(self, address)?))
     }
 
     fn persist(
@@ -125,40 +145,35 @@ impl Control {
     /// Starts a listener. Peers are not dialled: a hello must not leave by the first of several listeners because the
     /// right one is not there yet.
     pub(super) async fn listen(&self, address: &Multiaddr) -> Result<(), Failure> {
+        let interface = self.interface_for(address).await?;
+        let socket = listeners::open(address, interface.as_ref(), self.config.listen.ethertype);
+        let socket = socket.map_err(|e| transport_failure(address, &e))?;
+        listeners::start(&self.engine, address.clone(), socket);
+        self.started(interface.as_ref().map(|i| (i.index, i.name.as_str())));
+        Ok(())
+    }
+
+    /// The interface of an Ethernet listener to be.
+    pub(super) async fn interface_for(&self, address: &Multiaddr) -> Result<Option<Interface>, Failure> {
         config::listenable(address).map_err(|why| Failure::new(FailureKind::Usage, why))?;
+        let interfaces = self.netlink.interfaces().await.map_err(internal)?;
         if self.runs(address) {
-            let interfaces = self.netlink.interfaces().await.map_err(internal)?;
             let message = format!("a listener on {address} exists already; {}", usable(&interfaces));
             return Err(Failure::new(FailureKind::Conflict, message).with_next("rovy listener list"));
         }
-        let interfaces = self.netlink.interfaces().await.map_err(internal)?;
-        let interface = match address {
-            Multiaddr::Ethernet { ifname, .. } => {
-                let found = check_ethernet_listener(&interfaces, ifname);
-                let found =
-                    found.map_err(|p| Failure::new(FailureKind::Unsupported, p.to_string()).with_next("ip link"))?;
-                Some(found.clone())
-            }
-            Multiaddr::Udp { .. } | Multiaddr::Dns { .. } => None,
-        };
-        let socket = listeners::open(address, interface.as_ref(), self.config.listen.ethertype).map_err(|e| {
-            let kind = match &e {
-                TransportError::Permission { .. } => FailureKind::Permission,
-                TransportError::InUse { .. } => FailureKind::Conflict,
-                TransportError::NoSuchAddress { .. } | TransportError::NoInterface { .. } => FailureKind::NotFound,
-                TransportError::Io { .. } => FailureKind::Internal,
-            };
-            Failure::new(kind, e.to_string())
-        })?;
-        listeners::start(&self.engine, address.clone(), socket);
-        {
-            let mut e = self.engine.borrow_mut();
-            if let Some(interface) = interface {
-                e.kernel.attach(interface.index, &interface.name);
-            }
-            e.touch();
+        let Multiaddr::Ethernet { ifname, .. } = address else { return Ok(None) };
+        let found = check_ethernet_listener(&interfaces, ifname);
+        let found = found.map_err(|p| Failure::new(FailureKind::Unsupported, p.to_string()).with_next("ip link"))?;
+        Ok(Some(found.clone()))
+    }
+
+    /// Has the kernel serve a new listener.
+    pub(super) fn started(&self, interface: Option<(u32, &str)>) {
+        let mut e = self.engine.borrow_mut();
+        if let Some((index, name)) = interface {
+            e.kernel.attach(index, name);
         }
-        Ok(())
+        e.touch();
     }
 
     fn unlisten(&self, address: &Multiaddr) -> bool {
@@ -336,10 +351,7 @@ impl Control {
 
     /// Makes the TUN device.
     pub(super) async fn start_fc00(&self, ifname: Option<&str>) -> Answer {
-        if let Some((name, ..)) = self.engine.borrow().host.device() {
-            let message = format!("fc00 runs already, on {name}");
-            return Err(Failure::new(FailureKind::Conflict, message).with_next("rovy fc00 status"));
-        }
+        self.no_fc00()?;
         if std::mem::replace(&mut self.engine.borrow_mut().host.starting, true) {
             return Err(Failure::new(FailureKind::Conflict, "fc00 is just being started").with_next("rovy fc00 status"));
         }
@@ -354,9 +366,39 @@ impl Control {
                 _ => FailureKind::Internal,
             };
             self.engine.borrow_mut().host.why = Some(error.to_string());
-            Failure::new(kind, error.to_string())
+            let failure = Failure::new(kind, error.to_string());
+            if kind == FailureKind::Permission { failure.with_next("sudo rovy fc00 start") } else { failure }
         })?;
         Ok(Reply::Fc00(views::fc00(self)))
+    }
+
+    /// An error while the TUN device runs.
+    pub(super) fn no_fc00(&self) -> Result<(), Failure> {
+        match self.engine.borrow().host.device() {
+            None => Ok(()),
+            Some((name, ..)) => {
+                let message = format!("fc00 runs already, on {name}");
+                Err(Failure::new(FailureKind::Conflict, message).with_next("rovy fc00 status"))
+            }
+        }
+    }
+}
+
+/// A socket that could not be opened or taken. What the agent may not do root may.
+pub(super) fn transport_failure(address: &Multiaddr, error: &TransportError) -> Failure {
+    let kind = match error {
+        TransportError::Permission { .. } => FailureKind::Permission,
+        TransportError::InUse { .. } => FailureKind::Conflict,
+        TransportError::NoSuchAddress { .. } | TransportError::NoInterface { .. } => FailureKind::NotFound,
+        TransportError::NotOne { .. } => FailureKind::Usage,
+        TransportError::Io { .. } => FailureKind::Internal,
+    };
+    let failure = Failure::new(kind, error.to_string());
+    match (error, address) {
+        (TransportError::Permission { .. }, Multiaddr::Ethernet { .. }) => {
+            failure.with_next(format!("sudo rovy listener start {address}"))
+        }
+        _ => failure,
     }
 }
 

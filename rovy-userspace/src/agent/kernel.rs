@@ -14,6 +14,8 @@ pub(super) struct Kernel {
     xdp: Option<Xdp>,
     /// Why there is no XDP at all; empty when there is.
     why: String,
+    /// Configured to go without.
+    off: bool,
     wish: Wish,
     attached: BTreeMap<u32, Attached>,
     refused: BTreeMap<u32, String>,
@@ -48,8 +50,16 @@ impl Kernel {
         };
         let attached = adopted.attached.iter().map(|a| (a.ifindex, a.clone())).collect();
         let none = BTreeMap::new();
-        let kernel =
-            Self { xdp, why, wish, attached, refused: BTreeMap::new(), locals: BTreeSet::new(), transmit: none };
+        let kernel = Self {
+            xdp,
+            why,
+            off: mode == XdpMode::Off,
+            wish,
+            attached,
+            refused: BTreeMap::new(),
+            locals: BTreeSet::new(),
+            transmit: none,
+        };
         (kernel, adopted)
     }
 
@@ -71,6 +81,23 @@ impl Kernel {
     pub(super) fn take(&mut self) -> Option<Xdp> {
         self.why = "the agent is stopping".to_owned();
         self.xdp.take()
+    }
+
+    /// Uses the program and maps that root made, from now on.
+    pub(super) fn give(&mut self, xdp: Xdp) {
+        self.xdp = Some(xdp);
+        self.why.clear();
+        self.transmit.clear();
+    }
+
+    /// Whether there is no XDP although it is wanted.
+    pub(super) fn lacks_xdp(&self) -> bool {
+        self.xdp.is_none() && !self.off
+    }
+
+    /// Whether XDP ends with the agent, as root made it.
+    pub(super) fn ends_with_agent(&self) -> bool {
+        self.xdp.as_ref().is_some_and(|xdp| xdp.pin_dir().is_none())
     }
 
     /// Why there is no XDP, if there is none.

@@ -293,7 +293,7 @@ impl Linker {
                     e.links.interfaces = interfaces;
                 }
                 if moved {
-                    e.listeners.close_moved(&e.links.interfaces);
+                    e.listeners.follow_macs(&e.links.interfaces);
                     e.announce();
                     return;
                 }

@@ -59,16 +59,12 @@ impl Listeners {
         Some(self.all.remove(at))
     }
 
-    /// Closes the sockets on interfaces that have another MAC address now, as theirs is what frames leave with. Their
-    /// listeners come back like those whose interface was away.
-    pub(super) fn close_moved(&mut self, interfaces: &[Interface]) {
-        for l in &mut self.all {
+    /// Has frames leave with the MAC addresses that the interfaces have now.
+    pub(super) fn follow_macs(&self, interfaces: &[Interface]) {
+        for l in &self.all {
             let Some(Socket::Ethernet(s)) = &l.socket else { continue };
-            if interfaces.iter().any(|i| i.index == s.ifindex() && i.mac.is_some_and(|mac| mac != s.mac())) {
-                if let Some(reader) = l.reader.take() {
-                    reader.abort();
-                }
-                l.socket = None;
+            if let Some(mac) = interfaces.iter().find(|i| i.index == s.ifindex()).and_then(|i| i.mac) {
+                s.set_mac(mac);
             }
         }
     }

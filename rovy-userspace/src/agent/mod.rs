@@ -3,6 +3,7 @@
 mod clock;
 mod commands;
 mod engine;
+mod handover;
 mod kernel;
 mod linker;
 mod listeners;
@@ -137,18 +138,22 @@ fn pin_dir(id: &PeerId) -> PathBuf {
     PathBuf::from(format!("/sys/fs/bpf/rovy/{}/v{LAYOUT}", id.address()))
 }
 
-/// Opens dataplane and node; what a former agent left in the kernel stays in use. With them, the neighbours it had.
-fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engine, Vec<(PeerId, Endpoint)>)> {
-    let sessions = config.limits.sessions.next_power_of_two();
-    let params = Params {
-        pin_dir: pin_dir(&node.id()),
-        sessions,
+/// What the kernel's part of a node is opened with.
+fn params(config: &Config, id: &PeerId) -> Params {
+    Params {
+        pin_dir: pin_dir(id),
+        sessions: config.limits.sessions.next_power_of_two(),
         width: config.node.slot_width.into(),
         ethertype: config.listen.ethertype,
-        mac1: mac1_key(node.id().public_key()),
+        mac1: mac1_key(id.public_key()),
         limits: Limits::default(),
         log_level: if tracing::enabled!(target: "rovy_ebpf", tracing::Level::DEBUG) { 4 } else { 0 },
-    };
+    }
+}
+
+/// Opens dataplane and node; what a former agent left in the kernel stays in use. With them, the neighbours it had.
+fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engine, Vec<(PeerId, Endpoint)>)> {
+    let params = params(config, &node.id());
     let (mut kernel, adopted) = Kernel::open(&params, mode);
     if let Some(why) = kernel.why() {
         tracing::info!(why, "no XDP: the agent switches transit itself");
@@ -227,7 +232,8 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
 async fn start(control: &Control, fc00: bool) {
     for address in &control.config.listen.addresses {
         if let Err(failure) = control.listen(address).await {
-            tracing::error!(%address, %failure, "this listener did not start");
+            let next = failure.next.as_deref();
+            tracing::error!(%address, %failure, next, "this listener did not start");
         }
     }
     for name in &control.config.listen.xdp.interfaces {
@@ -242,7 +248,7 @@ async fn start(control: &Control, fc00: bool) {
         && control.config.fc00.enabled
         && let Err(failure) = control.start_fc00(None).await
     {
-        tracing::warn!(%failure, "fc00 did not start; `rovy fc00 start` tries again");
+        tracing::warn!(%failure, "fc00 did not start; `sudo rovy fc00 start` tries again");
     }
     control.redial().await;
 }

@@ -8,14 +8,16 @@ use tokio::task::JoinHandle;
 
 use super::engine::Shared;
 use crate::core::{HEADROOM, TAILROOM};
-use crate::fc00::routing::setup;
+use crate::fc00::routing::{setup, table};
 use crate::fc00::{Fc00Error, Routing, Tun};
 use crate::netlink::Netlink;
 
 /// The TUN device while it runs.
 struct Running {
     tun: Rc<Tun>,
-    routing: Routing,
+    /// `None` where root made the device and its rules.
+    routing: Option<Routing>,
+    table: u32,
     reader: JoinHandle<()>,
     mtu: u16,
 }
@@ -35,7 +37,7 @@ pub(super) struct Host {
 impl Host {
     /// Name, MTU and table of the device while it runs.
     pub(super) fn device(&self) -> Option<(&str, u16, u32)> {
-        self.running.as_ref().map(|r| (r.tun.name(), r.mtu, r.routing.table()))
+        self.running.as_ref().map(|r| (r.tun.name(), r.mtu, r.table))
     }
 
     /// Gives a packet to the host.
@@ -55,15 +57,27 @@ impl Host {
 /// Makes the device, its address and routes, and starts reading it.
 pub(super) async fn start(engine: &Shared, netlink: &Netlink, ifname: &str, mtu: u16) -> Result<(), Fc00Error> {
     let address = engine.borrow().node.id().address();
-    let tun = Rc::new(Tun::open(ifname, mtu)?);
+    let tun = Tun::open(ifname, mtu)?;
     let routing = setup(netlink, tun.name(), address, u32::from(mtu)).await?;
+    run(engine, tun, Some(routing), mtu);
+    Ok(())
+}
+
+/// Starts reading a device that root made and routed.
+pub(super) fn run_given(engine: &Shared, tun: Tun, mtu: u16) {
+    run(engine, tun, None, mtu);
+}
+
+fn run(engine: &Shared, tun: Tun, routing: Option<Routing>, mtu: u16) {
+    let table = table(tun.ifindex());
+    let tun = Rc::new(tun);
     let reader = {
         let (engine, tun) = (engine.clone(), tun.clone());
         tokio::task::spawn_local(async move {
             let error = read(&engine, &tun, mtu).await;
             tracing::warn!(%error, device = tun.name(), "the TUN device is gone; `rovy fc00 start` makes it again");
             let gone = engine.borrow_mut().host.running.take();
-            if let Some(Running { routing, .. }) = gone
+            if let Some(Running { routing: Some(routing), .. }) = gone
                 && let Err(error) = routing.teardown().await
             {
                 tracing::debug!(%error, "its rules could not be removed");
@@ -72,18 +86,26 @@ pub(super) async fn start(engine: &Shared, netlink: &Netlink, ifname: &str, mtu:
         })
     };
     let mut e = engine.borrow_mut();
-    e.host.running = Some(Running { tun, routing, reader, mtu });
+    e.host.running = Some(Running { tun, routing, table, reader, mtu });
     e.host.why = None;
-    Ok(())
 }
 
-/// Removes the device with its routes; whether there was one.
+/// Removes the device with its routes; whether there was one. When it returns the device is gone.
 pub(super) async fn stop(engine: &Shared) -> Result<bool, Fc00Error> {
     let Some(Running { tun, routing, reader, .. }) = engine.borrow_mut().host.running.take() else {
         return Ok(false);
     };
     reader.abort();
-    let done = routing.teardown().await;
+    // The reader holds the device until it has ended.
+    let _ = reader.await;
+    let done = match routing {
+        Some(routing) => routing.teardown().await,
+        None => {
+            let rules = "root made its routing rules, which lead nowhere now: `sudo rovy fc00 stop` removes them";
+            engine.borrow_mut().host.why = Some(rules.to_owned());
+            Ok(())
+        }
+    };
     drop(tun);
     done.map(|()| true)
 }

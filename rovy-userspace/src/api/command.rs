@@ -1,7 +1,8 @@
-use super::types::{Fc00Status, Info, Listener, Peer, RouteInfo, Stats};
+use super::types::{Fc00Status, Info, Listener, Peer, RouteInfo, Stats, Wants};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
 
 /// What the API asks of the agent.
 #[derive(Clone, PartialEq, Debug)]
@@ -70,6 +71,26 @@ pub enum Command {
     Fc00Status,
     /// Counters.
     Stats,
+    /// What root would have to open for the agent.
+    Wants,
+    /// Listen on an Ethernet interface by a socket that root opened; with it the XDP program and its maps, if the agent wants
+    /// them. Root's alone.
+    GiveListener {
+        /// Ethernet, without a peer.
+        address: Multiaddr,
+        /// Write it into the configuration too.
+        persist: bool,
+    },
+    /// Use the TUN device that root made and routed. Root's alone.
+    GiveFc00,
+}
+
+impl Command {
+    /// Whether descriptors come with it, and only from root.
+    #[must_use]
+    pub const fn gives(&self) -> bool {
+        matches!(self, Self::GiveListener { .. } | Self::GiveFc00)
+    }
 }
 
 /// The agent's answer. In JSON it is the payload alone; the path tells which it is.
@@ -83,7 +104,7 @@ pub enum Reply {
     Stopped,
     /// To [`Command::ListenerList`].
     Listeners(Vec<Listener>),
-    /// To [`Command::ListenerStart`].
+    /// To [`Command::ListenerStart`] and [`Command::GiveListener`].
     Listener(Listener),
     /// To [`Command::PeerList`].
     Peers(Vec<Peer>),
@@ -95,6 +116,8 @@ pub enum Reply {
     Fc00(Fc00Status),
     /// To [`Command::Stats`].
     Stats(Box<Stats>),
+    /// To [`Command::Wants`].
+    Wants(Wants),
     /// Nothing more to say.
     #[serde(serialize_with = "done")]
     Done,
@@ -159,6 +182,9 @@ impl Failure {
 pub struct Request {
     /// What to do.
     pub command: Command,
+    /// What root opened; empty but for commands that give. For a listener its socket, then, if any, the XDP program and its
+    /// maps; for fc00 the TUN device.
+    pub descriptors: Vec<OwnedFd>,
     /// Where the answer goes. The caller may have left.
     pub reply: tokio::sync::oneshot::Sender<Result<Reply, Failure>>,
 }

@@ -2,6 +2,7 @@
 
 pub mod client;
 mod command;
+mod descriptors;
 mod http;
 pub mod server;
 mod socket;
@@ -12,8 +13,8 @@ pub use client::{Client, ClientError};
 pub use command::{Command, Failure, FailureKind, Reply, Request, Requests};
 pub use server::{ApiError, Server, serve};
 pub use types::{
-    Drops, Fc00Status, Info, LimitUse, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit, RouteInfo,
-    RouteSource, Stats, TransitStats,
+    Drops, Fc00Status, Info, LimitUse, LinkStats, Listener, ListenerState, MapSizes, Peer, PeerState, PeerTransit,
+    RouteInfo, RouteSource, Stats, TransitStats, Wants,
 };
 
 #[cfg(test)]

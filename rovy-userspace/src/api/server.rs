@@ -1,5 +1,6 @@
 //! The agent's side: a unix socket that only its owner can open, one request a connection.
 
+use super::descriptors::{self, Received, Stream};
 use super::socket::{self, Bound};
 use super::{Command, Failure, FailureKind, Reply, Request, Requests, http};
 use axum::Router;
@@ -8,6 +9,7 @@ use axum::extract::{DefaultBodyLimit, State, rejection::BytesRejection};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,8 +70,7 @@ impl Server {
 
     /// Serves until `shutdown` resolves; answers under way still get out.
     pub async fn run(self, requests: Requests, shutdown: impl Future<Output = ()>) {
-        let router =
-            Router::new().fallback(handle).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(Arc::new(requests));
+        let requests = Arc::new(requests);
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -83,10 +84,10 @@ impl Server {
                         Some(_) = connections.join_next() => {}
                         accepted = self.listener.accept() => match accepted {
                             Ok((stream, _)) => {
-                                let router = router.clone();
+                                let requests = requests.clone();
                                 connections.spawn(async move {
                                     let _permit = permit;
-                                    connection(stream, router).await;
+                                    connection(stream, requests).await;
                                 });
                             }
                             // Out of file descriptors, most likely: let others finish first.
@@ -117,7 +118,20 @@ pub async fn serve(socket: PathBuf, requests: Requests, shutdown: impl Future<Ou
     Ok(())
 }
 
-async fn connection(stream: UnixStream, router: Router) {
+/// What a request is handled with.
+#[derive(Clone)]
+struct Connection {
+    requests: Arc<Requests>,
+    received: Received,
+}
+
+async fn connection(stream: UnixStream, requests: Arc<Requests>) {
+    // As the kernel knows the client since it connected; nobody else passes for root.
+    let root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
+    let received = Received::new(root);
+    let stream = Stream::taking(stream, received.clone());
+    let router = Router::new().fallback(handle).layer(DefaultBodyLimit::max(MAX_BODY));
+    let router: Router = router.with_state(Connection { requests, received });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.keep_alive(false);
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
@@ -129,7 +143,7 @@ async fn connection(stream: UnixStream, router: Router) {
 }
 
 async fn handle(
-    State(requests): State<Arc<Requests>>,
+    State(Connection { requests, received }): State<Connection>,
     method: Method,
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
@@ -147,7 +161,11 @@ async fn handle(
         let allow = [(header::ALLOW, takes)];
         return (allow, refuse(StatusCode::METHOD_NOT_ALLOWED, &failure)).into_response();
     }
-    match timeout(COMMAND, ask(&requests, command)).await {
+    let descriptors = match accept(&command, &received) {
+        Ok(descriptors) => descriptors,
+        Err(failure) => return refuse(status(failure.kind), &failure),
+    };
+    match timeout(COMMAND, ask(&requests, command, descriptors)).await {
         Ok(Ok(reply)) => json(StatusCode::OK, &reply),
         Ok(Err(failure)) => refuse(status(failure.kind), &failure),
         Err(_) => {
@@ -158,10 +176,23 @@ async fn handle(
     }
 }
 
-async fn ask(requests: &Requests, command: Command) -> Result<Reply, Failure> {
+/// The descriptors of a command: those that give have some and come from root, all others have none.
+fn accept(command: &Command, received: &Received) -> Result<Vec<OwnedFd>, Failure> {
+    let descriptors = received.take()?;
+    if command.gives() && !received.root() {
+        return Err(descriptors::not_root());
+    }
+    if command.gives() == descriptors.is_empty() {
+        let what = if command.gives() { "no descriptors came with it" } else { "it takes no descriptors" };
+        return Err(Failure::new(FailureKind::Usage, what));
+    }
+    Ok(descriptors)
+}
+
+async fn ask(requests: &Requests, command: Command, descriptors: Vec<OwnedFd>) -> Result<Reply, Failure> {
     let ending = || Failure::new(FailureKind::Unavailable, "the agent is ending");
     let (reply, answer) = oneshot::channel();
-    requests.send(Request { command, reply }).await.map_err(|_| ending())?;
+    requests.send(Request { command, descriptors, reply }).await.map_err(|_| ending())?;
     answer.await.map_err(|_| ending())?
 }
 
@@ -183,4 +214,18 @@ fn refuse(status: StatusCode, failure: &Failure) -> Response {
 
 fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
     (status, axum::Json(value)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_gives() {
+        let kind = |command: &Command, root| accept(command, &Received::new(root)).map(|d| d.len()).map_err(|f| f.kind);
+        assert_eq!(kind(&Command::Info, false), Ok(0));
+        assert_eq!(kind(&Command::Wants, false), Ok(0));
+        assert_eq!(kind(&Command::GiveFc00, false), Err(FailureKind::Permission));
+        assert_eq!(kind(&Command::GiveFc00, true), Err(FailureKind::Usage), "nothing came");
+    }
 }

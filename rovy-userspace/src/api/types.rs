@@ -264,3 +264,27 @@ pub struct Stats {
     #[serde(default)]
     pub limits: BTreeMap<String, LimitUse>,
 }
+
+/// `/v0/handover`: what root would open for an agent that may not do so itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Wants {
+    /// EtherType of raw frames.
+    pub ethertype: u16,
+    /// The node's address, for the TUN device.
+    pub address: Ipv6Addr,
+    /// Name of the TUN device.
+    pub fc00_ifname: String,
+    /// MTU of the TUN device in bytes.
+    pub fc00_mtu: u16,
+    /// Sizes of the XDP maps; absent when the agent has them, or is to go without.
+    pub xdp: Option<MapSizes>,
+}
+
+/// What the sizes of the XDP maps follow from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MapSizes {
+    /// Receiver indices there is room for, a power of two.
+    pub sessions: u32,
+    /// Bytes of a slot, 1 or 2.
+    pub slot_width: u8,
+}

@@ -2,8 +2,8 @@
 
 use super::args::Question;
 use super::outcome::{No, Outcome, UNREACHABLE, print};
-use super::show;
-use crate::api::{Client, Command};
+use super::{handover, show};
+use crate::api::{Client, Command, Fc00Status};
 use crate::config::User;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -15,10 +15,17 @@ const END: Duration = Duration::from_secs(10);
 
 /// Asks one question and prints the answer.
 pub(super) fn ask(question: Question, socket: Option<&Path>, json: bool) -> Outcome {
-    let client = Client::find(socket, &User::current())?;
+    let user = User::current();
     let command = Command::from(question);
-    let answer = call(&client, &[&command])?.remove(0);
-    if matches!(command, Command::Stop { .. }) {
+    let client = Client::find(socket, &user).map_err(No::from);
+    let answer = runtime()?.block_on(async {
+        let answer = match &client {
+            Ok(client) => handover::ask(client, &command, &user, socket).await,
+            Err(no) => Err(no.clone()),
+        };
+        if command == Command::Fc00Stop { stopped(answer, &user).await } else { answer }
+    })?;
+    if let (Command::Stop { .. }, Ok(client)) = (&command, client) {
         ended(client.socket())?;
     }
     if json {
@@ -27,6 +34,23 @@ pub(super) fn ask(question: Question, socket: Option<&Path>, json: bool) -> Outc
         print(&text(&command, answer)?);
     }
     Ok(())
+}
+
+/// Rules that root made for a device outlive it when the agent is an ordinary user's, and an agent that crashed.
+async fn stopped(answer: Outcome<Value>, user: &User) -> Outcome<Value> {
+    let removed = handover::tidy(user).await?;
+    match answer {
+        Ok(mut status) => {
+            if removed > 0
+                && let Some(why) = status.get_mut("why")
+            {
+                *why = Value::Null;
+            }
+            Ok(status)
+        }
+        Err(_) if removed > 0 => Ok(serde_json::to_value(Fc00Status::default()).unwrap_or_default()),
+        refused => refused,
+    }
 }
 
 /// What bare `rovy` shows.
@@ -43,9 +67,7 @@ pub(super) fn status(socket: Option<&Path>, json: bool) -> Outcome {
 }
 
 fn call(client: &Client, commands: &[&Command]) -> Outcome<Vec<Value>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| No::from(anyhow::Error::new(e)))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let mut answers = Vec::new();
         for command in commands {
             answers.push(client.call(command).await?);
@@ -54,7 +76,12 @@ fn call(client: &Client, commands: &[&Command]) -> Outcome<Vec<Value>> {
     })
 }
 
-fn read<T: DeserializeOwned>(value: Value) -> Outcome<T> {
+fn runtime() -> Outcome<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| No::from(anyhow::Error::new(e)))
+}
+
+pub(super) fn read<T: DeserializeOwned>(value: Value) -> Outcome<T> {
     serde_json::from_value(value).map_err(|e| {
         let message = format!("the agent's answer is not of this version: {e}");
         No::new(UNREACHABLE, message, Some("restart the agent, or ask with --json".into()))
@@ -83,7 +110,9 @@ fn text(command: &Command, answer: Value) -> Outcome<String> {
             format!("stopped; the kernel goes on switching until its keys expire, 180 s at most\n\nnext: {start}\n")
         }
         Command::ListenerList => show::listeners(&read::<Vec<_>>(answer)?),
-        Command::ListenerStart { persist, .. } => show::listener(&read(answer)?) + persisted(*persist),
+        Command::ListenerStart { persist, .. } | Command::GiveListener { persist, .. } => {
+            show::listener(&read(answer)?) + persisted(*persist)
+        }
         Command::ListenerStop { address, persist } => {
             format!("no longer listening on {address}\n\nnext: rovy listener list\n{}", persisted(*persist))
         }
@@ -95,7 +124,10 @@ fn text(command: &Command, answer: Value) -> Outcome<String> {
             format!("{peer} is routed over {route}\n\nnext: ping {}\n", peer.address())
         }
         Command::RouteDel { peer, .. } => format!("route to {peer} removed\n\nnext: rovy route list\n"),
-        Command::Fc00Start { .. } | Command::Fc00Stop | Command::Fc00Status => show::fc00(&read(answer)?),
+        Command::Fc00Start { .. } | Command::Fc00Stop | Command::Fc00Status | Command::GiveFc00 => {
+            show::fc00(&read(answer)?)
+        }
+        Command::Wants => format!("{answer:#}\n"),
         Command::Stats => show::stats(&read(answer)?),
     })
 }

@@ -4,6 +4,7 @@ mod args;
 mod ask;
 mod doctor;
 mod files;
+mod handover;
 mod outcome;
 mod show;
 mod start;

@@ -16,7 +16,7 @@ pub(super) const PERMISSION: u8 = 4;
 pub(super) type Outcome<T = ()> = Result<T, No>;
 
 /// Why a command failed: exit code, message and what to do next.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct No {
     pub(super) code: u8,
     message: String,
@@ -62,6 +62,11 @@ pub(super) fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// Tells people what did not work although the command does.
+pub(super) fn warn(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "rovy: {text}");
+}
+
 /// The command that starts an agent, as this user types it.
 pub(super) fn start_command() -> &'static str {
     let plain_root = rustix::process::geteuid().is_root() && std::env::var_os("SUDO_USER").is_none();
@@ -79,6 +84,9 @@ impl From<ClientError> for No {
             }
             ClientError::Permission(_) => {
                 Self::new(PERMISSION, message, Some("run the command as the agent's user, or with sudo".into()))
+            }
+            ClientError::Untrusted { .. } => {
+                Self::new(PERMISSION, message, Some("look at who runs the agent: rovy info".into()))
             }
             ClientError::Broken { .. } => Self::new(UNREACHABLE, message, Some("look into the agent's log".into())),
             ClientError::Refused(failure) => failure.into(),

@@ -9,6 +9,8 @@ pub struct User {
     pub home: Option<PathBuf>,
     /// Under sudo: the home of the user who called it.
     pub sudo_home: Option<PathBuf>,
+    /// Under sudo: the number of that user.
+    pub sudo_uid: Option<u32>,
 }
 
 /// Where keyfile, configuration, state and control socket lie.
@@ -32,7 +34,8 @@ impl User {
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let home = std::env::var_os("HOME").filter(|h| !h.is_empty()).map(PathBuf::from);
         let sudo = std::env::var("SUDO_USER").ok().filter(|name| root && name != "root");
-        Self { root, home, sudo_home: sudo.and_then(|name| home_of(&passwd, &name)) }
+        let sudo = sudo.as_deref().and_then(|name| entry_of(&passwd, name));
+        Self { root, home, sudo_home: sudo.clone().map(|(_, home)| home), sudo_uid: sudo.map(|(uid, _)| uid) }
     }
 
     /// `~/.rovy`, or `.rovy` in the working directory for a user without a home.
@@ -41,10 +44,11 @@ impl User {
     }
 }
 
-/// The home of a user in the text of `/etc/passwd`.
-fn home_of(passwd: &str, name: &str) -> Option<PathBuf> {
+/// Number and home of a user in the text of `/etc/passwd`.
+fn entry_of(passwd: &str, name: &str) -> Option<(u32, PathBuf)> {
     let line = passwd.lines().find(|l| l.split(':').next() == Some(name))?;
-    line.split(':').nth(5).filter(|h| h.starts_with('/')).map(PathBuf::from)
+    let uid = line.split(':').nth(2)?.parse().ok()?;
+    line.split(':').nth(5).filter(|h| h.starts_with('/')).map(|home| (uid, PathBuf::from(home)))
 }
 
 impl Paths {
@@ -94,7 +98,7 @@ mod tests {
     use super::*;
 
     fn user(root: bool) -> User {
-        User { root, home: Some("/home/ann".into()), sudo_home: None }
+        User { root, home: Some("/home/ann".into()), sudo_home: None, sudo_uid: None }
     }
 
     #[test]
@@ -108,17 +112,18 @@ mod tests {
 
     #[test]
     fn sockets_are_looked_for_in_order() {
-        let sudo = User { root: true, home: Some("/root".into()), sudo_home: Some("/home/ann".into()) };
+        let ann = Some("/home/ann".into());
+        let sudo = User { root: true, home: Some("/root".into()), sudo_home: ann, sudo_uid: Some(1000) };
         let expected = ["/run/rovy/api.sock", "/home/ann/.rovy/api.sock", "/root/.rovy/api.sock"];
         assert_eq!(Paths::sockets(&sudo), expected.map(PathBuf::from));
         assert_eq!(Paths::sockets(&user(false)).len(), 2);
     }
 
     #[test]
-    fn homes_come_from_passwd() {
+    fn users_come_from_passwd() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000:,,,:/home/ann:/bin/sh\nbad:x";
-        assert_eq!(home_of(passwd, "ann"), Some("/home/ann".into()));
-        assert_eq!(home_of(passwd, "bad"), None);
-        assert_eq!(home_of(passwd, "bob"), None);
+        assert_eq!(entry_of(passwd, "ann"), Some((1000, "/home/ann".into())));
+        assert_eq!(entry_of(passwd, "bad"), None);
+        assert_eq!(entry_of(passwd, "bob"), None);
     }
 }

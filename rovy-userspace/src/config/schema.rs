@@ -136,13 +136,18 @@ pub(crate) fn listenable(addr: &Multiaddr) -> Result<(), String> {
 
 fn ethertype<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     let value = u16::deserialize(deserializer)?;
-    // Below 0x0600 the field is a length; IP, ARP, IPv6 and VLAN tags belong to others.
+    free_ethertype(value).map(|()| value).map_err(serde::de::Error::custom)
+}
+
+/// Whether an EtherType may be rovy's.
+///
+/// # Errors
+/// Why not: below 0x0600 the field is a length; IP, ARP, IPv6 and VLAN tags belong to others.
+pub fn free_ethertype(value: u16) -> Result<(), String> {
     if value < 0x600 || [0x0800, 0x0806, 0x86dd, 0x8100, 0x88a8].contains(&value) {
-        return Err(serde::de::Error::custom(format!(
-            "{value:#06x} is not free for rovy; 0x88b5 and 0x88b6 are for experiments"
-        )));
+        return Err(format!("{value:#06x} is not free for rovy; 0x88b5 and 0x88b6 are for experiments"));
     }
-    Ok(value)
+    Ok(())
 }
 
 /// `[listen] xdp.*`

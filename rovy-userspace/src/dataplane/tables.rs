@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rovy_common::hop::{self, Message, Place, Verdict};
 use rovy_common::label::{Label, Width};
 use rovy_common::maps::{HopKeys, RxLink, SlotStats, TxLink, tx_flag};
-use rovy_common::replay::{Window, Words};
+use rovy_common::replay::{WORDS, Window, Words};
 use rovy_common::wire::{FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
 
@@ -18,7 +18,7 @@ use zeroize::Zeroize;
 
 pub use sealed::{Sealing, originate, pass_sealed, seal};
 
-use super::xdp::{Windows, Xdp};
+use super::xdp::{Windows, Xdp, XdpError};
 use super::{Dataplane, Seen};
 use crate::core::Hops;
 use crate::transport::Endpoint;
@@ -29,6 +29,8 @@ mod sealed;
 pub trait Counters: Send + Sync {
     /// The next value of counter `i`, `None` when there is no such counter.
     fn draw(&self, i: u32) -> Option<u64>;
+    /// The value that would be drawn next.
+    fn peek(&self, i: u32) -> Option<u64>;
     /// Starts counter `i` at zero, for new keys.
     fn reset(&self, i: u32);
 }
@@ -36,6 +38,9 @@ pub trait Counters: Send + Sync {
 impl Counters for super::xdp::Counters {
     fn draw(&self, i: u32) -> Option<u64> {
         Self::draw(self, i)
+    }
+    fn peek(&self, i: u32) -> Option<u64> {
+        Self::peek(self, i)
     }
     fn reset(&self, i: u32) {
         Self::reset(self, i);
@@ -48,6 +53,9 @@ struct Own(Box<[AtomicU64]>);
 impl Counters for Own {
     fn draw(&self, i: u32) -> Option<u64> {
         self.0.get(i as usize).map(|c| c.fetch_add(1, Ordering::Relaxed))
+    }
+    fn peek(&self, i: u32) -> Option<u64> {
+        self.0.get(i as usize).map(|c| c.load(Ordering::Relaxed))
     }
     fn reset(&self, i: u32) {
         if let Some(c) = self.0.get(i as usize) {
@@ -142,6 +150,32 @@ impl Tables {
             counts: [0; 64],
             now_ns: 0,
         }
+    }
+
+    /// Has the kernel take part from now on: it learns every link, and goes on with the counters and windows as they stand, which
+    /// are shared then. No device carries its program yet.
+    ///
+    /// # Errors
+    /// A map cannot be written; the tables stay as they were.
+    pub fn share(&mut self, kernel: &mut Xdp) -> Result<(), XdpError> {
+        let (windows, counters) = (kernel.windows(), kernel.counters());
+        for (index, r) in &self.rx {
+            kernel.set_rx(*index, &r.link)?;
+            for i in 0..WORDS {
+                windows.store(*index, i, r.marks.load(i));
+            }
+        }
+        for i in 0..2 * self.width.slots() {
+            counters.start_at(i, self.counters.peek(i).unwrap_or(0));
+        }
+        for (slot, (tx, _)) in &self.tx {
+            kernel.set_tx(*slot, tx)?;
+        }
+        for (index, r) in &mut self.rx {
+            r.marks = Marks::Kernel(windows.clone(), *index);
+        }
+        (self.windows, self.counters) = (Some(windows), counters);
+        Ok(())
     }
 
     /// Where the counters are.

@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 
 use crate::netlink::NetlinkError;
 
+mod given;
 pub mod packet;
 pub mod routing;
 pub mod tun;
@@ -56,6 +57,9 @@ pub enum Fc00Error {
         /// What was given.
         address: Ipv6Addr,
     },
+    /// A descriptor that came from elsewhere is something else.
+    #[error("the descriptor is not a TUN device without segmentation offloads: {0}")]
+    NotOne(io::Error),
     /// Anything else with the device.
     #[error("cannot {what}: {source}")]
     Io {

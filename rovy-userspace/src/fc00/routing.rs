@@ -15,7 +15,7 @@ use rtnetlink::{IpVersion, LinkUnspec, RouteMessageBuilder};
 
 use super::Fc00Error;
 use super::packet::{MIN_MTU, is_fc00};
-use crate::netlink::{Netlink, NetlinkError, errno};
+use crate::netlink::{Interface, Netlink, NetlinkError, errno};
 
 /// The prefix that is routed.
 const FC00: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 8);
@@ -50,16 +50,16 @@ pub async fn setup(netlink: &Netlink, ifname: &str, address: Ipv6Addr, mtu: u32)
     let Some(link) = all.iter().find(|i| i.name == ifname) else {
         return Err(Fc00Error::NoInterface { name: ifname.to_owned() });
     };
-    let table = TABLE + link.index;
+    let table = table(link.index);
     let routing = Routing { netlink: netlink.clone(), ifname: ifname.to_owned(), ifindex: link.index, table };
-    let exists = |table: u32| all.iter().any(|i| Some(i.index) == table.checked_sub(TABLE));
+    let exists = |table: u32| exists(&all, table);
     routing.set_link_up(mtu).await?;
     routing.add_address(address).await?;
-    routing.remove_rules(|r| r.source == Some(address) || r.table == table || !exists(r.table)).await?;
+    remove_rules(netlink, ifname, |r| r.source == Some(address) || r.table == table || !exists(r.table)).await?;
     match routing.add_route_and_rules(address).await {
         Ok(()) => Ok(routing),
         Err(e) => {
-            let _ = routing.remove_rules(|r| r.table == table).await;
+            let _ = remove_rules(netlink, ifname, |r| r.table == table).await;
             Err(e)
         }
     }
@@ -87,7 +87,7 @@ impl Routing {
     /// # Errors
     /// The kernel refused; what is gone already is no error.
     pub async fn teardown(self) -> Result<(), Fc00Error> {
-        self.remove_rules(|r| r.table == self.table).await?;
+        remove_rules(&self.netlink, &self.ifname, |r| r.table == self.table).await?;
         match self.netlink.handle().route().del(self.route(None)).execute().await {
             Err(e) if !matches!(errno(&e), Some(libc::ESRCH | libc::ENODEV | libc::ENOENT)) => {
                 Err(self.problem("remove the route", e))
@@ -133,7 +133,7 @@ impl Routing {
     async fn add_route_and_rules(&self, address: Ipv6Addr) -> Result<(), Fc00Error> {
         let route = self.netlink.handle().route().add(self.route(Some(address))).replace();
         route.execute().await.map_err(|e| self.problem("add the route", e))?;
-        let taken: Vec<u32> = self.rules().await?.iter().map(|(r, _)| r.priority).collect();
+        let taken: Vec<u32> = rules(&self.netlink, &self.ifname).await?.iter().map(|(r, _)| r.priority).collect();
         let free = (PRIORITY_ANY..).find(|p| !taken.contains(p)).unwrap_or(PRIORITY_ANY);
         self.add_rule(Some(address), PRIORITY_SOURCE).await?;
         self.add_rule(None, free).await
@@ -162,34 +162,59 @@ impl Routing {
         rule.execute().await.map_err(|e| self.problem("add a routing rule", e))
     }
 
-    /// Removes those rules of agents that `which` chooses.
-    async fn remove_rules(&self, which: impl Fn(&Rule) -> bool) -> Result<(), Fc00Error> {
-        for (rule, message) in self.rules().await? {
-            if !rule.of_an_agent || !which(&rule) {
-                continue;
-            }
-            match self.netlink.handle().rule().del(message).execute().await {
-                Err(e) if errno(&e) != Some(libc::ENOENT) => return Err(self.problem("remove a routing rule", e)),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    async fn rules(&self) -> Result<Vec<(Rule, RuleMessage)>, Fc00Error> {
-        let all = self.netlink.handle().rule().get(IpVersion::V6).execute();
-        let all = all.map_ok(|m| (Rule::read(&m), m)).try_collect().await;
-        all.map_err(|e| self.problem("list routing rules", e))
-    }
-
     fn problem(&self, what: &str, source: rtnetlink::Error) -> Fc00Error {
-        let what = format!("{what} of {}", self.ifname);
-        match errno(&source) {
-            Some(libc::EPERM) => Fc00Error::Permission { what },
-            Some(libc::EACCES) => Fc00Error::NoIpv6 { name: self.ifname.clone() },
-            Some(libc::ENODEV) => Fc00Error::NoInterface { name: self.ifname.clone() },
-            _ => NetlinkError::request(what)(source).into(),
+        problem(&self.ifname, what, source)
+    }
+}
+
+/// The routing table of an agent whose device has this index.
+#[must_use]
+pub const fn table(ifindex: u32) -> u32 {
+    TABLE + ifindex
+}
+
+/// Whether the interface of a table is there.
+fn exists(interfaces: &[Interface], table: u32) -> bool {
+    interfaces.iter().any(|i| Some(i.index) == table.checked_sub(TABLE))
+}
+
+/// Removes the rules that agents left whose device is gone; how many there were.
+///
+/// # Errors
+/// No permission, or the kernel refused.
+pub async fn sweep(netlink: &Netlink) -> Result<usize, Fc00Error> {
+    let all = netlink.interfaces().await?;
+    remove_rules(netlink, "agents that are gone", |r| !exists(&all, r.table)).await
+}
+
+/// Removes those rules of agents that `which` chooses; how many.
+async fn remove_rules(netlink: &Netlink, ifname: &str, which: impl Fn(&Rule) -> bool) -> Result<usize, Fc00Error> {
+    let mut removed = 0;
+    for (rule, message) in rules(netlink, ifname).await? {
+        if !rule.of_an_agent || !which(&rule) {
+            continue;
         }
+        match netlink.handle().rule().del(message).execute().await {
+            Err(e) if errno(&e) != Some(libc::ENOENT) => return Err(problem(ifname, "remove a routing rule", e)),
+            _ => removed += 1,
+        }
+    }
+    Ok(removed)
+}
+
+async fn rules(netlink: &Netlink, ifname: &str) -> Result<Vec<(Rule, RuleMessage)>, Fc00Error> {
+    let all = netlink.handle().rule().get(IpVersion::V6).execute();
+    let all = all.map_ok(|m| (Rule::read(&m), m)).try_collect().await;
+    all.map_err(|e| problem(ifname, "list routing rules", e))
+}
+
+fn problem(ifname: &str, what: &str, source: rtnetlink::Error) -> Fc00Error {
+    let what = format!("{what} of {ifname}");
+    match errno(&source) {
+        Some(libc::EPERM) => Fc00Error::Permission { what },
+        Some(libc::EACCES) => Fc00Error::NoIpv6 { name: ifname.to_owned() },
+        Some(libc::ENODEV) => Fc00Error::NoInterface { name: ifname.to_owned() },
+        _ => NetlinkError::request(what)(source).into(),
     }
 }
 

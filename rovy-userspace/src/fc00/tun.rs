@@ -1,10 +1,11 @@
 //! The TUN device.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 
-use tun_rs::{AsyncDevice, DeviceBuilder, Layer};
+use tun_rs::{AsyncDevice, DeviceBuilder, Layer, SyncDevice};
 
-use super::Fc00Error;
+use super::{Fc00Error, given};
 
 /// A TUN device without packet information; one packet a read. It goes with this value.
 ///
@@ -28,24 +29,20 @@ impl Tun {
     /// # Errors
     /// No driver, no permission, or the name is taken or not a name.
     pub fn open(name: &str, mtu: u16) -> Result<Self, Fc00Error> {
-        if !is_interface_name(name) {
-            return Err(Fc00Error::BadName { name: name.to_owned() });
-        }
-        let taken = |state: &str| Fc00Error::NameTaken { name: name.to_owned(), state: state.to_owned() };
-        let existed = exists(name);
-        let device = DeviceBuilder::new().name(name).layer(Layer::L3).mtu(mtu).enable(false).build_async();
-        let device = device.map_err(|source| match source.raw_os_error() {
-            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => Fc00Error::NoTunDevice,
-            Some(libc::EACCES | libc::EPERM) => Fc00Error::Permission { what: format!("make the TUN device {name}") },
-            Some(libc::EBUSY) => taken("a TUN device that another process uses, maybe another agent"),
-            Some(libc::EINVAL) if existed => taken("an interface that is not a TUN device"),
-            _ => Fc00Error::Io { what: format!("make the TUN device {name}"), source },
-        })?;
-        if existed {
-            return Err(taken("a persistent TUN device that no process uses"));
-        }
-        let read = |e| Fc00Error::Io { what: format!("look at the TUN device {name}"), source: e };
-        let (name, ifindex) = (device.name().map_err(read)?, device.if_index().map_err(read)?);
+        let Made { device, name } = Made::new(name, mtu)?;
+        AsyncDevice::new(device).and_then(Self::over).map_err(|source| look(&name, source))
+    }
+
+    /// Uses the device that another process made, as by [`Made::new`].
+    ///
+    /// # Errors
+    /// The descriptor is something else, and is closed.
+    pub fn given(device: OwnedFd) -> Result<Self, Fc00Error> {
+        given::device(device).and_then(Self::over).map_err(Fc00Error::NotOne)
+    }
+
+    fn over(device: AsyncDevice) -> io::Result<Self> {
+        let (name, ifindex) = (device.name()?, device.if_index()?);
         Ok(Self { device, name, ifindex })
     }
 
@@ -91,6 +88,58 @@ impl Tun {
     /// `WouldBlock`, or as [`Tun::send`].
     pub fn try_send(&self, packet: &[u8]) -> io::Result<()> {
         self.device.try_send(packet).map(drop)
+    }
+}
+
+fn look(name: &str, source: io::Error) -> Fc00Error {
+    Fc00Error::Io { what: format!("look at the TUN device {name}"), source }
+}
+
+/// A TUN device that this process does not read: it is made for another one. It goes with this value, unless the other process
+/// has it by then.
+pub struct Made {
+    device: SyncDevice,
+    name: String,
+}
+
+impl Made {
+    /// Makes the device `name`, down and without addresses, in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// No driver, no permission, or the name is taken or not a name.
+    pub fn new(name: &str, mtu: u16) -> Result<Self, Fc00Error> {
+        if !is_interface_name(name) {
+            return Err(Fc00Error::BadName { name: name.to_owned() });
+        }
+        let taken = |state: &str| Fc00Error::NameTaken { name: name.to_owned(), state: state.to_owned() };
+        let existed = exists(name);
+        let device = DeviceBuilder::new().name(name).layer(Layer::L3).mtu(mtu).enable(false).build_sync();
+        let device = device.map_err(|source| match source.raw_os_error() {
+            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => Fc00Error::NoTunDevice,
+            Some(libc::EACCES | libc::EPERM) => Fc00Error::Permission { what: format!("make the TUN device {name}") },
+            Some(libc::EBUSY) => taken("a TUN device that another process uses, maybe another agent"),
+            Some(libc::EINVAL) if existed => taken("an interface that is not a TUN device"),
+            _ => Fc00Error::Io { what: format!("make the TUN device {name}"), source },
+        })?;
+        if existed {
+            return Err(taken("a persistent TUN device that no process uses"));
+        }
+        let name = device.name().map_err(|source| look(name, source))?;
+        Ok(Self { device, name })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Another descriptor of the device.
+    ///
+    /// # Errors
+    /// This process has too many.
+    pub fn descriptor(&self) -> Result<OwnedFd, Fc00Error> {
+        self.device.as_fd().try_clone_to_owned().map_err(|source| look(&self.name, source))
     }
 }
 

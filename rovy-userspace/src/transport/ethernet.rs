@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pnet::packet::Packet;
@@ -50,7 +50,8 @@ pub struct EthernetSocket {
     fd: AsyncFd<OwnedFd>,
     ifindex: u32,
     ifname: String,
-    mac: [u8; 6],
+    /// The lower six bytes, the first of the address on top.
+    mac: AtomicU64,
     ethertype: u16,
     /// The kernel reported that the interface went down, and nothing came in since.
     down: AtomicBool,
@@ -61,6 +62,42 @@ const BUFFER: usize = 8 << 20;
 /// An interface that is removed goes down first, and only that wakes a waiting socket: how often to look meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+fn what(ifname: &str) -> String {
+    format!("a packet socket on {ifname}")
+}
+
+fn word([a, b, c, d, e, f]: [u8; 6]) -> u64 {
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+/// A raw packet socket of an interface and EtherType with large buffers, of use to [`EthernetSocket::given`].
+///
+/// # Errors
+/// As [`EthernetSocket::open`].
+pub fn raw(ifindex: u32, ifname: &str, ethertype: u16) -> Result<OwnedFd, TransportError> {
+    let fd = packet_socket::open(ifindex, ethertype).map_err(|source| match source.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => {
+            TransportError::Permission { what: what(ifname), capability: "CAP_NET_RAW" }
+        }
+        Some(libc::ENODEV | libc::ENXIO) => TransportError::NoInterface { ifname: ifname.to_owned() },
+        _ => TransportError::Io { what: what(ifname), source },
+    })?;
+    let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&fd, BUFFER);
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&fd, BUFFER);
+    Ok(fd)
+}
+
+/// As [`raw`], for a process with less privileges: the socket brings frames of this EtherType and never any others, however it
+/// is bound. It can send whatever its holder wants.
+///
+/// # Errors
+/// As [`raw`].
+pub fn raw_for_others(ifindex: u32, ifname: &str, ethertype: u16) -> Result<OwnedFd, TransportError> {
+    let fd = raw(ifindex, ifname, ethertype)?;
+    packet_socket::lock_to(&fd, ethertype).map_err(|source| TransportError::Io { what: what(ifname), source })?;
+    Ok(fd)
+}
+
 impl EthernetSocket {
     /// Opens it. `mac` is the interface's own address, the source of all frames. Must be called within a tokio runtime
     /// that has timers.
@@ -68,18 +105,32 @@ impl EthernetSocket {
     /// # Errors
     /// No permission (CAP_NET_RAW), no such interface, or the kernel refused.
     pub fn open(ifindex: u32, ifname: &str, mac: [u8; 6], ethertype: u16) -> Result<Self, TransportError> {
-        let what = || format!("a packet socket on {ifname}");
-        let open = || {
-            let fd = packet_socket::open(ifindex, ethertype)?;
-            let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&fd, BUFFER);
-            let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&fd, BUFFER);
-            packet_socket::register(fd)
-        };
-        let fd = open().map_err(|source: io::Error| match source.raw_os_error() {
-            Some(libc::EACCES | libc::EPERM) => TransportError::Permission { what: what(), capability: "CAP_NET_RAW" },
-            Some(libc::ENODEV | libc::ENXIO) => TransportError::NoInterface { ifname: ifname.to_owned() },
-            _ => TransportError::Io { what: what(), source },
-        })?;
+        let fd = raw(ifindex, ifname, ethertype)?;
+        Self::register(fd, ifindex, ifname, mac, ethertype)
+    }
+
+    /// Uses the socket that another process opened with [`raw`], as [`EthernetSocket::open`] would.
+    ///
+    /// # Errors
+    /// It is no raw packet socket bound to the interface and EtherType.
+    pub fn given(
+        fd: OwnedFd,
+        ifindex: u32,
+        ifname: &str,
+        mac: [u8; 6],
+        ethertype: u16,
+    ) -> Result<Self, TransportError> {
+        if packet_socket::bound(&fd) != Some((ethertype, ifindex)) {
+            return Err(TransportError::NotOne { what: what(ifname), ethertype });
+        }
+        rustix::io::ioctl_fionbio(&fd, true)
+            .map_err(|e| TransportError::Io { what: what(ifname), source: e.into() })?;
+        Self::register(fd, ifindex, ifname, mac, ethertype)
+    }
+
+    fn register(fd: OwnedFd, ifindex: u32, ifname: &str, mac: [u8; 6], ethertype: u16) -> Result<Self, TransportError> {
+        let fd = packet_socket::register(fd).map_err(|source| TransportError::Io { what: what(ifname), source })?;
+        let mac = AtomicU64::new(word(mac));
         Ok(Self { fd, ifindex, ifname: ifname.to_owned(), mac, ethertype, down: AtomicBool::new(false) })
     }
 
@@ -98,7 +149,13 @@ impl EthernetSocket {
     /// The source address of the frames it sends.
     #[must_use]
     pub fn mac(&self) -> [u8; 6] {
-        self.mac
+        let [_, _, mac @ ..] = self.mac.load(Ordering::Relaxed).to_be_bytes();
+        mac
+    }
+
+    /// Frames leave with this source address from now on: the interface has it now.
+    pub fn set_mac(&self, mac: [u8; 6]) {
+        self.mac.store(word(mac), Ordering::Relaxed);
     }
 
     /// Waits for frames to this node or to all; the buffers hold what follows the Ethernet header, padding included.
@@ -187,7 +244,7 @@ impl EthernetSocket {
         let mut bytes = [0; ETH];
         let Some(mut header) = MutableEthernetPacket::new(&mut bytes) else { return Ok(()) };
         header.set_destination(MacAddr::from(dst));
-        header.set_source(MacAddr::from(self.mac));
+        header.set_source(MacAddr::from(self.mac()));
         header.set_ethertype(EtherType(self.ethertype));
         let parts = [IoSlice::new(header.packet()), IoSlice::new(message)];
         let mut ancillary = SendAncillaryBuffer::default();

@@ -83,6 +83,14 @@ pub enum TransportError {
         /// Its name.
         ifname: String,
     },
+    /// A descriptor that came from elsewhere is something else.
+    #[error("the descriptor is not {what}, raw and bound to EtherType {ethertype:#06x}")]
+    NotOne {
+        /// What it should be.
+        what: String,
+        /// EtherType it should be bound to.
+        ethertype: u16,
+    },
     /// Anything else.
     #[error("cannot open {what}: {source}")]
     Io {

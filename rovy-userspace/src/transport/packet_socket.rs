@@ -1,13 +1,15 @@
-//! Packet sockets (`packet(7)`): what the safe wrappers of the system calls lack, an `AF_PACKET` address.
+//! Packet sockets (`packet(7)`): what the safe wrappers of the system calls lack, an `AF_PACKET` address and
+//! the lock of a filter.
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SocketAddrAny, SocketFlags, SocketType, recvmsg,
-    socket_with,
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SocketAddrAny, SocketFlags, SocketType, getsockname,
+    recvmsg, socket_with, sockopt,
 };
+use socket2::{SockFilter, SockRef};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -30,6 +32,8 @@ pub(super) struct Frame {
 
 /// The part of `sockaddr_ll` that is of use here.
 struct LinkAddress {
+    /// EtherType in the order of the host.
+    protocol: u16,
     ifindex: i32,
     audience: Audience,
 }
@@ -55,6 +59,39 @@ pub(super) fn open(ifindex: u32, ethertype: u16) -> io::Result<OwnedFd> {
     }
 }
 
+/// Lets frames of one EtherType through and no others, for good: whoever holds the socket may bind it anew, and would see
+/// all traffic of the host.
+pub(super) fn lock_to(fd: impl AsFd, ethertype: u16) -> io::Result<()> {
+    /// Where a filter finds the frame's protocol: `SKF_AD_OFF + SKF_AD_PROTOCOL`.
+    const PROTOCOL: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PROTOCOL) as u32;
+    let code = |parts: u32| parts as u16;
+    let filter = [
+        SockFilter::new(code(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS), 0, 0, PROTOCOL),
+        SockFilter::new(code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), 0, 1, ethertype.into()),
+        SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, u32::MAX),
+        SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, 0),
+    ];
+    let fd = fd.as_fd();
+    SockRef::from(&fd).attach_filter(&filter)?;
+    let on: libc::c_int = 1;
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    let option = (&raw const on).cast();
+    // SAFETY: the descriptor is open, and the kernel reads `len` bytes of `on`, which outlives the call.
+    match unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LOCK_FILTER, option, len) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// EtherType and interface that a raw packet socket is bound to; `None` for any other descriptor.
+pub(super) fn bound(fd: impl AsFd) -> Option<(u16, u32)> {
+    let fd = fd.as_fd();
+    let raw =
+        sockopt::socket_domain(fd) == Ok(AddressFamily::PACKET) && sockopt::socket_type(fd) == Ok(SocketType::RAW);
+    let address = link_address(&getsockname(fd).ok().filter(|_| raw)?)?;
+    Some((address.protocol, u32::try_from(address.ifindex).ok()?))
+}
+
 /// Hands the socket to the reactor of the current tokio runtime, errors included: an interface that goes down is one.
 pub(super) fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: `OwnedFd` keeps one open descriptor for as long as it lives, which `AsyncFd` now owns.
@@ -64,7 +101,7 @@ pub(super) fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 
 /// Whether the interface of a bound socket was removed: the kernel sets its index to -1 then.
 pub(super) fn orphaned(fd: impl AsFd) -> bool {
-    matches!(rustix::net::getsockname(fd).map(|a| link_address(&a)), Ok(Some(LinkAddress { ifindex: ..=0, .. })))
+    matches!(getsockname(fd).map(|a| link_address(&a)), Ok(Some(LinkAddress { ifindex: ..=0, .. })))
 }
 
 /// Takes one frame: its header into `header`, the rest into `payload`.
@@ -81,6 +118,7 @@ fn link_address(address: &SocketAddrAny) -> Option<LinkAddress> {
     }
     // SAFETY: `SocketAddrAny` keeps `addr_len` initialised bytes at `as_ptr` for as long as it lives.
     let bytes = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.addr_len() as usize) };
+    let protocol = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
     let ifindex = i32::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
     let audience = match *bytes.get(10)? {
         libc::PACKET_HOST => Audience::Us,
@@ -88,5 +126,5 @@ fn link_address(address: &SocketAddrAny) -> Option<LinkAddress> {
         libc::PACKET_MULTICAST => Audience::Multicast,
         _ => Audience::Others,
     };
-    Some(LinkAddress { ifindex, audience })
+    Some(LinkAddress { protocol, ifindex, audience })
 }

@@ -143,7 +143,7 @@ impl Drop for Bench {
     fn drop(&mut self) {
         // A failed test leaves no pins behind.
         if let Some(xdp) = self.xdp.take() {
-            let dir = xdp.pin_dir().parent().map(std::path::Path::to_owned);
+            let dir = xdp.pin_dir().and_then(std::path::Path::parent).map(std::path::Path::to_owned);
             xdp.unpin_all().expect("unpin");
             let _ = dir.map(std::fs::remove_dir);
         }

@@ -36,9 +36,8 @@ impl Method {
 #[must_use]
 pub(super) fn method(path: &str) -> Option<Method> {
     Some(match path {
-        "/v0/info" | "/v0/listener/list" | "/v0/peer/list" | "/v0/route/list" | "/v0/fc00/status" | "/v0/stats" => {
-            Method::Get
-        }
+        "/v0/info" | "/v0/listener/list" | "/v0/peer/list" | "/v0/route/list" | "/v0/fc00/status" | "/v0/stats"
+        | "/v0/handover" => Method::Get,
         "/v0/stop"
         | "/v0/listener/start"
         | "/v0/listener/stop"
@@ -47,7 +46,9 @@ pub(super) fn method(path: &str) -> Option<Method> {
         | "/v0/route/add"
         | "/v0/route/del"
         | "/v0/fc00/start"
-        | "/v0/fc00/stop" => Method::Post,
+        | "/v0/fc00/stop"
+        | "/v0/handover/listener"
+        | "/v0/handover/fc00" => Method::Post,
         _ => return None,
     })
 }
@@ -81,6 +82,11 @@ impl Command {
             Self::Fc00Stop => "/v0/fc00/stop".into(),
             Self::Fc00Status => "/v0/fc00/status".into(),
             Self::Stats => "/v0/stats".into(),
+            Self::Wants => "/v0/handover".into(),
+            Self::GiveListener { address, persist } => {
+                format!("/v0/handover/listener?{}{}", escape(address), flag(persist))
+            }
+            Self::GiveFc00 => "/v0/handover/fc00".into(),
         };
         let path = target.split('?').next().unwrap_or("");
         (method(path).unwrap_or(Method::Post), target)
@@ -110,6 +116,11 @@ impl Command {
             "/v0/fc00/stop" => Self::Fc00Stop,
             "/v0/fc00/status" => Self::Fc00Status,
             "/v0/stats" => Self::Stats,
+            "/v0/handover" => Self::Wants,
+            "/v0/handover/listener" => {
+                Self::GiveListener { address: query.listener()?, persist: query.flag("persist") }
+            }
+            "/v0/handover/fc00" => Self::GiveFc00,
             _ => return Err(Failure::new(FailureKind::NotFound, format!("{}: no such path", shorten(path)))),
         };
         query.end()?;

@@ -27,10 +27,13 @@ fn every_command_survives_the_way() {
         Command::Fc00Stop,
         Command::Fc00Status,
         Command::Stats,
+        Command::Wants,
+        Command::GiveFc00,
     ];
     for yes in [true, false] {
         commands.push(Command::Stop { keep_transit: yes });
         commands.push(Command::ListenerStart { address: eth.clone(), persist: yes });
+        commands.push(Command::GiveListener { address: eth.clone(), persist: yes });
         commands.push(Command::ListenerStop { address: eth.clone(), persist: yes });
         commands.push(Command::PeerConnect { address: at.clone(), persist: yes });
     }

@@ -98,8 +98,7 @@ impl Node {
         id
     }
 
-    /// Sends a probe to the neighbours it has not been at; not to the target of this node's own when it is one, as a hello
-    /// did that better.
+    /// Sends a probe to the neighbours it has not been at. One of another node's goes only where its answer could come back from.
     fn spread(&mut self, now: Now, search: &Search, from: Option<PeerId>) {
         let body = search.bytes();
         for (id, index) in self.neighbours() {

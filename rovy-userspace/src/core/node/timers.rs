@@ -62,6 +62,8 @@ impl Node {
                 self.by_address.remove(&id.address());
             }
         }
+        // One peer's end may have given another, looked at before, something to do: that is the next time.
+        self.deadline_ns = self.deadline_ns.max(now.mono_ns + 1);
     }
 
     fn drop_reserved(&mut self, now_ns: u64) {

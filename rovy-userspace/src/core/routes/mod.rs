@@ -269,14 +269,15 @@ impl Routes {
 
     /// `way` was measured: whether it is to take over.
     fn compare(&mut self, way: &Way) {
-        let rank = |r: &Route| (!r.configured, r.score());
-        let find = |way: &Way| self.all.iter().find(|r| r.way == *way).map(rank);
-        let Some((new, present)) = find(way).zip(self.in_use.as_ref().and_then(find)) else { return };
-        if self.in_use.as_ref() == Some(way) {
-            return;
-        }
+        let find = |way: &Way| self.all.iter().find(|r| r.way == *way);
+        let present = self.in_use.as_ref().filter(|w| *w != way).and_then(find);
+        let Some((new, present)) = find(way).zip(present) else { return };
+        let better = match (new.configured, present.configured) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => new.score() * 5 <= present.score() * 4,
+        };
         let streak = self.better.take().filter(|(w, _)| w == way).map_or(0, |(_, n)| n);
-        let better = new.0 < present.0 || (new.0 == present.0 && new.1 * 5 <= present.1 * 4);
         match better {
             true if streak + 1 >= TWICE => self.take(way.clone(), Why::Better),
             true => self.better = Some((way.clone(), streak + 1)),

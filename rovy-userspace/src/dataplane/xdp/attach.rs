@@ -173,38 +173,12 @@ impl Links {
         wish: Wish,
         port: u32,
     ) -> Result<Attached, XdpError> {
-        let failed = |reason| XdpError::Attach { ifname: ifname.into(), reason };
-        let device = device::query(ifindex).map_err(|e| failed(e.to_string()))?;
-        let device = device.ok_or_else(|| failed("it is gone: see `ip link`".into()))?;
-        let occupied = |id| XdpError::Occupied { ifname: ifname.into(), id, name: device::program_name(id) };
-        if let Some(id) = device.program {
-            return Err(occupied(id));
-        }
-        let modes: &[Mode] = match wish {
-            Wish::Auto => &[Mode::Native, Mode::Generic],
-            Wish::Native => &[Mode::Native],
-            Wish::Generic => &[Mode::Generic],
+        let put = |mode: Mode| {
+            let done = program_mut(ebpf).map(|p| p.attach_to_if_index(ifindex, mode.flags()).map_err(|e| reason(&e)));
+            done.unwrap_or_else(|e| Err(e.to_string()))
         };
-        let mut failures: Vec<String> = Vec::new();
-        for mode in modes {
-            match program_mut(ebpf)?.attach_to_if_index(ifindex, mode.flags()) {
-                Ok(id) => {
-                    let why = match (mode, failures.first()) {
-                        (Mode::Native, _) => format!("driver {}", device.driver()),
-                        (Mode::Generic, Some(failure)) => failure.clone(),
-                        (Mode::Generic, None) => "asked for".into(),
-                    };
-                    let attached = Attached { ifindex, ifname: ifname.into(), mode: *mode, why, port };
-                    return self.hold(ebpf, id, attached);
-                }
-                Err(error) => failures.push(format!("{} failed: {}", mode.name(), reason(&error))),
-            }
-        }
-        // Somebody may have been faster.
-        if let Ok(Some(device::Device { program: Some(id), .. })) = device::query(ifindex) {
-            return Err(occupied(id));
-        }
-        Err(failed(failures.join("; ")))
+        let (id, attached) = try_modes(ifindex, ifname, wish, port, put)?;
+        self.hold(ebpf, id, attached)
     }
 
     fn hold(&mut self, ebpf: &mut Ebpf, id: XdpLinkId, attached: Attached) -> Result<Attached, XdpError> {
@@ -230,6 +204,47 @@ impl Links {
         }
         Ok(())
     }
+}
+
+/// Puts the program onto a device by `put`, in the first mode of the wish that works, and never instead of another's program.
+pub(super) fn try_modes<L>(
+    ifindex: u32,
+    ifname: &str,
+    wish: Wish,
+    port: u32,
+    mut put: impl FnMut(Mode) -> Result<L, String>,
+) -> Result<(L, Attached), XdpError> {
+    let failed = |reason| XdpError::Attach { ifname: ifname.into(), reason };
+    let device = device::query(ifindex).map_err(|e| failed(e.to_string()))?;
+    let device = device.ok_or_else(|| failed("it is gone: see `ip link`".into()))?;
+    let occupied = |id| XdpError::Occupied { ifname: ifname.into(), id, name: device::program_name(id) };
+    if let Some(id) = device.program {
+        return Err(occupied(id));
+    }
+    let modes: &[Mode] = match wish {
+        Wish::Auto => &[Mode::Native, Mode::Generic],
+        Wish::Native => &[Mode::Native],
+        Wish::Generic => &[Mode::Generic],
+    };
+    let mut failures: Vec<String> = Vec::new();
+    for mode in modes {
+        match put(*mode) {
+            Ok(link) => {
+                let why = match (mode, failures.first()) {
+                    (Mode::Native, _) => format!("driver {}", device.driver()),
+                    (Mode::Generic, Some(failure)) => failure.clone(),
+                    (Mode::Generic, None) => "asked for".into(),
+                };
+                return Ok((link, Attached { ifindex, ifname: ifname.into(), mode: *mode, why, port }));
+            }
+            Err(error) => failures.push(format!("{} failed: {error}", mode.name())),
+        }
+    }
+    // Somebody may have been faster.
+    if let Ok(Some(device::Device { program: Some(id), .. })) = device::query(ifindex) {
+        return Err(occupied(id));
+    }
+    Err(failed(failures.join("; ")))
 }
 
 /// The link itself; aya would end it together with the program.

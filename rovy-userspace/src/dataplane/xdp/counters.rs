@@ -56,8 +56,13 @@ impl Counters {
 
     /// Starts a counter again at zero: only for new keys, before any entry names it.
     pub fn reset(&self, i: u32) {
+        self.start_at(i, 0);
+    }
+
+    /// Goes on with a counter from a value: before any entry names it.
+    pub fn start_at(&self, i: u32, value: u64) {
         if let Some(w) = self.0.word(i as usize) {
-            w.store(0, Ordering::Relaxed);
+            w.store(value, Ordering::Relaxed);
         }
     }
 }
@@ -84,6 +89,13 @@ impl Windows {
     #[must_use]
     pub fn load(&self, index: u32, i: usize) -> u64 {
         self.word(index, i).map_or(u64::MAX, |w| w.load(Ordering::Relaxed))
+    }
+
+    /// Stores a word: before any program runs that marks in it.
+    pub fn store(&self, index: u32, i: usize, word: u64) {
+        if let Some(w) = self.word(index, i) {
+            w.store(word, Ordering::Relaxed);
+        }
     }
 
     /// Stores `new` where `old` still stands; whether it did.

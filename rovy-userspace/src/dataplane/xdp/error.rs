@@ -79,6 +79,15 @@ pub enum XdpError {
         /// What each mode failed with.
         reason: String,
     },
+    /// What another process handed over is not the program with its maps.
+    #[error("what was handed over is not the XDP program with its maps: {0}")]
+    Given(String),
+    /// The kernel wants privileges for every use of BPF.
+    #[error(
+        "this kernel lets no process without CAP_BPF use the BPF maps it is given: 5.19 or newer is needed, or \
+         `sysctl kernel.unprivileged_bpf_disabled=0`"
+    )]
+    Unprivileged,
     /// There is no program to take off.
     #[error("the XDP program is not on interface {0}")]
     NotAttached(u32),

@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use aya::Ebpf;
-use aya::maps::{Array, DevMap, HashMap as BpfHash, IterableMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap as BpfHash, IterableMap, Map, MapData, MapError, PerCpuArray};
 use rovy_common::count::COUNTERS;
 use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink, kind};
 use rovy_common::replay::WORDS;
 
-use super::object::{self, PORTS};
+use super::object::PORTS;
 use super::pod::Plain;
 use super::{Params, XdpError};
 use crate::dataplane::Seen;
@@ -28,7 +27,8 @@ pub(super) struct Maps {
     counters: MapData,
     counts: PerCpuArray<MapData, u64>,
     slot_stats: PerCpuArray<MapData, Plain<SlotStats>>,
-    ports: DevMap<MapData>,
+    /// Devices by port, as [`device_at`] reads them.
+    ports: Array<MapData, u64>,
     locals: BpfHash<MapData, Plain<LocalKey>, u64>,
     secrets: Array<MapData, Plain<Secrets>>,
     /// Entries of `TX` and when they were switched away from, for [`GRACE`].
@@ -38,9 +38,8 @@ pub(super) struct Maps {
 }
 
 impl Maps {
-    /// Takes the maps out of a loaded object.
-    pub(super) fn take(ebpf: &mut Ebpf, params: &Params) -> Result<Self, XdpError> {
-        let mut maps = object::take_maps(ebpf);
+    /// Takes the maps of an object, by name.
+    pub(super) fn take(mut maps: HashMap<String, Map>, params: &Params) -> Result<Self, XdpError> {
         let mut take = |name: &'static str| {
             let missing = || XdpError::Program { what: "use", reason: format!("its object has no map {name}") };
             maps.remove(name).ok_or_else(missing)
@@ -53,6 +52,10 @@ impl Maps {
         let Map::Array(counters) = take("COUNTERS")? else {
             return Err(XdpError::Program { what: "use", reason: "COUNTERS is not an array".into() });
         };
+        // As an array of words: aya's type for it makes a map to find out what the kernel knows, which takes privileges.
+        let Map::DevMap(ports) = take("PORTS")? else {
+            return Err(XdpError::Program { what: "use", reason: "PORTS is not a map of devices".into() });
+        };
         Ok(Self {
             config: open!("CONFIG"),
             rx: open!("RX"),
@@ -62,7 +65,7 @@ impl Maps {
             counters,
             counts: open!("COUNTS"),
             slot_stats: open!("SLOT_STATS"),
-            ports: open!("PORTS"),
+            ports: Map::Array(ports).try_into().map_err(XdpError::map("open", "PORTS"))?,
             locals: open!("LOCALS"),
             secrets: open!("SECRETS"),
             idle_since: HashMap::new(),
@@ -220,15 +223,15 @@ impl Maps {
     pub(super) fn add_port(&mut self, ifindex: u32) -> Result<u32, XdpError> {
         let mut free = None;
         for port in 0..PORTS {
-            match self.ports.get(port, 0) {
-                Ok(value) if value.if_index == ifindex => return Ok(port),
-                Ok(value) if value.if_index != 0 => {}
+            match self.ports.get(&port, 0).map(device_at) {
+                Ok(device) if device == ifindex => return Ok(port),
+                Ok(device) if device != 0 => {}
                 Ok(_) | Err(MapError::KeyNotFound) => free = free.or(Some(port)),
                 Err(e) => return Err(XdpError::map("read", "PORTS")(e)),
             }
         }
         let port = free.ok_or(XdpError::PortsFull { ifindex, ports: PORTS })?;
-        self.ports.set(port, ifindex, None, 0).map_err(|e| XdpError::Attach {
+        self.ports.set(port, redirect_to(ifindex), 0).map_err(|e| XdpError::Attach {
             ifname: format!("number {ifindex}"),
             reason: format!("it cannot become a redirect target: {}", super::error::reason(&e)),
         })?;
@@ -288,6 +291,17 @@ impl Maps {
         }
         Ok(sum)
     }
+}
+
+/// `struct bpf_devmap_val` without a program: the device's index comes first.
+fn redirect_to(ifindex: u32) -> u64 {
+    let [a, b, c, d] = ifindex.to_ne_bytes();
+    u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0])
+}
+
+fn device_at(value: u64) -> u32 {
+    let [a, b, c, d, ..] = value.to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d])
 }
 
 /// The entry that tells the program the address of the interface behind a MAC address.

@@ -2,13 +2,15 @@
 //! place that knows aya.
 //!
 //! Everything is pinned: maps, and the links that hold the program at its devices. An agent that is killed leaves transit
-//! running; the next one opens the same directory, adopts the maps and replaces the program under the links at once.
+//! running; the next one opens the same directory, adopts the maps and replaces the program under the links at once. Only what
+//! another process made (`given.rs`) is not pinned.
 
 mod attach;
 mod bpffs;
 mod counters;
 mod device;
 mod error;
+mod given;
 mod left;
 mod maps;
 mod object;
@@ -18,8 +20,10 @@ mod sys;
 pub use attach::{Attached, Mode, Wish};
 pub use counters::{Counters, Windows};
 pub use error::XdpError;
+pub use given::make as make_for_others;
 pub use left::{Left, ROOT as PIN_ROOT, left};
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,13 +70,25 @@ pub struct Adopted {
 
 /// The kernel's side of this node.
 pub struct Xdp {
-    ebpf: Ebpf,
+    program: Program,
     maps: Maps,
-    links: Links,
     counters: Arc<Counters>,
     windows: Arc<Windows>,
-    pin_dir: PathBuf,
     log: object::Log,
+}
+
+/// Where the program comes from.
+enum Program {
+    Own(Own),
+    /// Another process loaded it; nothing is pinned.
+    Given(given::Held),
+}
+
+/// A program that this process loaded. It is pinned.
+struct Own {
+    ebpf: Ebpf,
+    links: Links,
+    pin_dir: PathBuf,
     /// Tells others that somebody is here.
     _hold: Option<std::fs::File>,
 }
@@ -121,14 +137,31 @@ impl Xdp {
         object::drop_unfit_maps(params)?;
         let mut ebpf = object::load(params, object)?;
         let log = object::Log::open(&mut ebpf, params.log_level);
-        let mut maps = Maps::take(&mut ebpf, params)?;
+        let mut maps = Maps::take(object::take_maps(&mut ebpf), params)?;
         maps.configure(params)?;
-        let counters = Arc::new(Counters::map(maps.counters_fd(), maps.counters_len())?);
-        let windows = Arc::new(Windows::map(maps.replay_fd(), params.sessions)?);
         let mut links = Links::new(&params.pin_dir);
         let attached = links.adopt(&mut ebpf, &mut maps)?;
         let adopted = Adopted { links: maps.transmitters()?, receivers: maps.receivers()?, attached };
-        Ok((Self { ebpf, maps, links, counters, windows, pin_dir: params.pin_dir.clone(), log, _hold: hold }, adopted))
+        let program = Program::Own(Own { ebpf, links, pin_dir: params.pin_dir.clone(), _hold: hold });
+        Ok((Self::over(program, maps, params, log)?, adopted))
+    }
+
+    /// The program and maps that another process made by [`make_for_others`] for the sizes in `params`, whose directory and log
+    /// level are of no matter. It takes no privileges. The program is on no device yet, and ends with this value.
+    ///
+    /// # Errors
+    /// The descriptors are something else; all of them are closed. Or this kernel lets nobody without privileges use them.
+    pub fn given(params: &Params, descriptors: Vec<OwnedFd>) -> Result<Self, XdpError> {
+        let (program, maps) = given::check(descriptors, params.sessions, params.width)?;
+        let mut maps = Maps::take(maps, params)?;
+        maps.configure(params)?;
+        Self::over(Program::Given(given::Held::new(program)), maps, params, object::Log::none())
+    }
+
+    fn over(program: Program, maps: Maps, params: &Params, log: object::Log) -> Result<Self, XdpError> {
+        let counters = Arc::new(Counters::map(maps.counters_fd(), maps.counters_len())?);
+        let windows = Arc::new(Windows::map(maps.replay_fd(), params.sessions)?);
+        Ok(Self { program, maps, counters, windows, log })
     }
 
     /// Puts the program onto a device and the device among the redirect targets. An attached device stays as it is.
@@ -136,11 +169,18 @@ impl Xdp {
     /// # Errors
     /// The device refuses, is gone, or carries another's program, which is named and never replaced.
     pub fn attach(&mut self, ifindex: u32, ifname: &str, wish: Wish) -> Result<Attached, XdpError> {
-        if let Some(attached) = self.links.get(ifindex) {
+        let known = match &self.program {
+            Program::Own(own) => own.links.get(ifindex),
+            Program::Given(held) => held.get(ifindex),
+        };
+        if let Some(attached) = known {
             return Ok(attached.clone());
         }
         let port = self.maps.add_port(ifindex)?;
-        self.links.attach(&mut self.ebpf, ifindex, ifname, wish, port)
+        match &mut self.program {
+            Program::Own(own) => own.links.attach(&mut own.ebpf, ifindex, ifname, wish, port),
+            Program::Given(held) => held.attach(ifindex, ifname, wish, port),
+        }
     }
 
     /// Takes the program off a device. The device stays a redirect target.
@@ -148,12 +188,19 @@ impl Xdp {
     /// # Errors
     /// The program is not on it.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), XdpError> {
-        self.links.detach(ifindex)
+        match &mut self.program {
+            Program::Own(own) => own.links.detach(ifindex),
+            Program::Given(held) => held.detach(ifindex),
+        }
     }
 
     /// The devices the program is on.
     pub fn attached(&self) -> impl Iterator<Item = &Attached> {
-        self.links.iter()
+        let (own, given) = match &self.program {
+            Program::Own(own) => (Some(own.links.iter()), None),
+            Program::Given(held) => (None, Some(held.iter())),
+        };
+        own.into_iter().flatten().chain(given.into_iter().flatten())
     }
 
     /// Makes a device a redirect target and returns its key for [`TxLink::port`].
@@ -279,28 +326,39 @@ impl Xdp {
     }
 
     /// Takes the program off all devices and removes every pin: transit in the kernel ends. Dropping an [`Xdp`] instead
-    /// leaves all of it running.
+    /// leaves all of it running, unless it was given.
     ///
     /// # Errors
     /// A pin cannot be removed.
     pub fn unpin_all(mut self) -> Result<(), XdpError> {
-        self.links.detach_all()?;
-        bpffs::remove(&self.pin_dir)
+        match &mut self.program {
+            Program::Own(own) => {
+                own.links.detach_all()?;
+                bpffs::remove(&own.pin_dir)
+            }
+            Program::Given(_) => Ok(()),
+        }
     }
 
-    /// Where everything is pinned.
+    /// Where everything is pinned; `None` for what was given, which ends with this value.
     #[must_use]
-    pub fn pin_dir(&self) -> &Path {
-        &self.pin_dir
+    pub fn pin_dir(&self) -> Option<&Path> {
+        match &self.program {
+            Program::Own(own) => Some(&own.pin_dir),
+            Program::Given(_) => None,
+        }
     }
 
     /// Runs the program once over a frame, as if it had come in by the loopback device of this network namespace. The XDP
     /// action and what the frame has become.
     ///
     /// # Errors
-    /// The kernel cannot run programs for testing, or the frame is too short or too long for that.
+    /// The kernel cannot run programs for testing, or the frame is too short or too long for that; or the program was given.
     pub fn test_run(&self, frame: &[u8], out: &mut Vec<u8>) -> Result<u32, XdpError> {
-        let program = object::program(&self.ebpf)?;
+        let Program::Own(own) = &self.program else {
+            return Err(XdpError::Program { what: "test", reason: "another process loaded it".into() });
+        };
+        let program = object::program(&own.ebpf)?;
         // Room for what the longest header adds.
         out.clear();
         out.resize(frame.len() + rovy_common::maps::HEADER, 0);

@@ -8,6 +8,7 @@ use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use rovy_common::count::COUNTERS;
 use rovy_common::hello::Prefix;
+use rovy_common::label::Width;
 use rovy_common::maps::{Buckets, Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink};
 
 use super::{Params, XdpError, bpffs};
@@ -15,7 +16,7 @@ use super::{Params, XdpError, bpffs};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../rovy-ebpf/prebuilt/rovy.bpf.o");
 
 /// The program, and its section's function.
-const PROGRAM: &str = "rovy";
+pub(super) const PROGRAM: &str = "rovy";
 /// Devices that can be redirect targets.
 pub(super) const PORTS: u32 = 256;
 /// Addresses of this node's own.
@@ -23,23 +24,23 @@ const LOCALS: u32 = 4096;
 /// Sources of hellos that are remembered: about 1.5 MB of kernel memory.
 const BUCKETS: u32 = 16_384;
 
-/// The shape of a pinned map.
-struct Shape {
-    name: &'static str,
+/// The shape of a map.
+pub(super) struct Shape {
+    pub(super) name: &'static str,
     kind: MapType,
     key: usize,
     value: usize,
     entries: u32,
 }
 
-fn shapes(params: &Params) -> [Shape; 13] {
-    let slots = params.width.slots();
+pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 13] {
+    let slots = width.slots();
     let array = |name, value, entries| Shape { name, kind: MapType::Array, key: 4, value, entries };
     let per_cpu = |name, value, entries| Shape { name, kind: MapType::PerCpuArray, key: 4, value, entries };
     [
         array("CONFIG", size_of::<Config>(), 1),
-        array("RX", size_of::<RxLink>(), params.sessions),
-        array("REPLAY", size_of::<ReplayWords>(), params.sessions),
+        array("RX", size_of::<RxLink>(), sessions),
+        array("REPLAY", size_of::<ReplayWords>(), sessions),
         array("SLOTS", 4, slots),
         array("TX", size_of::<TxLink>(), 2 * slots),
         array("COUNTERS", 8, 2 * slots),
@@ -65,9 +66,9 @@ pub(super) fn drop_unfit_maps(params: &Params) -> Result<(), XdpError> {
         return Err(XdpError::Params(format!("{} sessions: the number must be a power of two", params.sessions)));
     }
     let pinned = bpffs::names(&params.pin_dir)?;
-    let shapes = shapes(params);
+    let shapes = shapes(params.sessions, params.width);
     let present = shapes.iter().filter(|s| pinned.iter().any(|p| p == s.name)).count();
-    let fit = present == shapes.len() && shapes.iter().all(|s| fits(params, s));
+    let fit = present == shapes.len() && shapes.iter().all(|s| pinned_fits(params, s));
     if present != 0 && !fit {
         tracing::info!(dir = %params.pin_dir.display(), "the pinned BPF maps have other sizes: starting afresh");
     }
@@ -79,8 +80,12 @@ pub(super) fn drop_unfit_maps(params: &Params) -> Result<(), XdpError> {
     Ok(())
 }
 
-fn fits(params: &Params, shape: &Shape) -> bool {
-    let Ok(info) = MapInfo::from_pin(params.pin_dir.join(shape.name)) else { return false };
+fn pinned_fits(params: &Params, shape: &Shape) -> bool {
+    MapInfo::from_pin(params.pin_dir.join(shape.name)).is_ok_and(|info| fits(&info, shape))
+}
+
+/// Whether a map has the shape.
+pub(super) fn fits(info: &MapInfo, shape: &Shape) -> bool {
     info.map_type().is_ok_and(|kind| kind == shape.kind)
         && info.key_size() as usize == shape.key
         && info.value_size() as usize == shape.value
@@ -101,10 +106,23 @@ pub(super) fn load(params: &Params, object: &[u8]) -> Result<Ebpf, XdpError> {
         &params.log_level,
         true,
     );
-    for shape in shapes(params) {
+    for shape in shapes(params.sessions, params.width) {
         loader.map_max_entries(shape.name, shape.entries).map_pin_path(shape.name, params.pin_dir.join(shape.name));
     }
     let mut ebpf = loader.load(object).map_err(|e| XdpError::load(&e))?;
+    program_mut(&mut ebpf)?.load().map_err(|e| XdpError::load(&e))?;
+    Ok(ebpf)
+}
+
+/// Makes the maps and loads the program of the committed object, pinning nothing. The program logs nothing.
+pub(super) fn load_unpinned(sessions: u32, width: Width) -> Result<Ebpf, XdpError> {
+    let mut loader = EbpfLoader::new();
+    let (mask, level) = (sessions - 1, 0_u8);
+    loader.override_global("RX_MASK", &mask, true).override_global(aya_log::LEVEL, &level, true);
+    for shape in shapes(sessions, width) {
+        loader.map_max_entries(shape.name, shape.entries);
+    }
+    let mut ebpf = loader.load(committed()).map_err(|e| XdpError::load(&e))?;
     program_mut(&mut ebpf)?.load().map_err(|e| XdpError::load(&e))?;
     Ok(ebpf)
 }
@@ -133,6 +151,10 @@ pub(super) fn take_maps(ebpf: &mut Ebpf) -> HashMap<String, aya::maps::Map> {
 pub(super) struct Log(Option<EbpfLogger<Tracing>>);
 
 impl Log {
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+
     pub(super) fn open(ebpf: &mut Ebpf, level: u8) -> Self {
         if level == 0 {
             return Self(None);

@@ -151,7 +151,7 @@ impl Agent {
     pub fn start_with(&mut self, args: &[&str]) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log())?;
         // The agent goes with the thread that started it, even when that is killed.
-        let mut command = self.inside(&["--pdeathsig", "KILL"]);
+        let mut command = self.inside(self.nobody, &["--pdeathsig", "KILL"]);
         command.arg("start").arg("-D").arg(self.dir()).args(args);
         if !args.contains(&"--log") {
             command.args(["--log", "info,rovy_userspace=debug"]);
@@ -237,16 +237,35 @@ impl Agent {
     /// # Errors
     /// When the command fails or prints something else.
     pub fn json<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T> {
-        let mut command = self.command();
-        let text = command::run(command.arg("--json").args(args)).map_err(|e| self.explain(e))?;
-        serde_json::from_str(&text).with_context(|| format!("{} printed {text}", command::line(&command)))
+        self.read(self.command().arg("--json").args(args))
     }
 
-    /// The binary, to be run in the namespace as the agent's user.
-    fn inside(&self, setpriv: &[&str]) -> Command {
+    fn read<T: DeserializeOwned>(&self, command: &mut Command) -> Result<T> {
+        let text = command::run(command).map_err(|e| self.explain(e))?;
+        serde_json::from_str(&text).with_context(|| format!("{} printed {text}", command::line(command)))
+    }
+
+    /// As [`Agent::cli`], as root and not as the agent's user.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn root_cli(&self, args: &[&str]) -> Result<Output> {
+        command::output(self.command_as(false).args(args))
+    }
+
+    /// As [`Agent::json`], as root and not as the agent's user.
+    ///
+    /// # Errors
+    /// As [`Agent::json`].
+    pub fn root_json<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T> {
+        self.read(self.command_as(false).arg("--json").args(args))
+    }
+
+    /// The binary, to be run in the namespace.
+    fn inside(&self, nobody: bool, setpriv: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.namespace.display())).args(["--", "setpriv"]).args(setpriv);
-        if self.nobody {
+        if nobody {
             command.args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]).env("HOME", self.dir());
         } else {
             command.arg("--keep-groups");
@@ -256,7 +275,11 @@ impl Agent {
     }
 
     fn command(&self) -> Command {
-        let mut command = self.inside(&[]);
+        self.command_as(self.nobody)
+    }
+
+    fn command_as(&self, nobody: bool) -> Command {
+        let mut command = self.inside(nobody, &[]);
         command.arg("--socket").arg(self.dir().join("api.sock"));
         command
     }
