@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::options::{Cli, Options, Seeds};
-use crate::report::{Report, cells, save, table};
+use crate::report::{Report, Row, cells, save, table};
 use crate::svg::{self, Chart};
 
 /// Nodes of the networks.
@@ -19,7 +19,7 @@ struct Growth {
 ///
 /// # Errors
 /// When the drawing cannot be written.
-pub(crate) fn main(cli: &Cli, seeds: Seeds, mut progress: impl FnMut(u64)) -> Result<()> {
+pub(crate) fn main(cli: &Cli, seeds: Seeds, mut progress: impl FnMut(&Row)) -> Result<()> {
     let mut growth = Vec::new();
     for nodes in SIZES {
         eprintln!("{nodes} nodes");

@@ -42,16 +42,17 @@ pub struct Report {
 
 impl Report {
     /// Runs every seed, and the drawing of the last one. What takes long is told to `progress`.
-    pub(crate) fn make(options: &Options, seeds: Seeds, mut progress: impl FnMut(u64)) -> (Self, Option<Picture>) {
+    pub(crate) fn make(options: &Options, seeds: Seeds, mut progress: impl FnMut(&Row)) -> (Self, Option<Picture>) {
         let mut all = Outcome::default();
         let mut runs = Vec::new();
         let mut last = None;
         for seed in seeds.first..=seeds.last {
             let (outcome, picture) = simulate(options, seed);
-            runs.push(Row { seed, figures: outcome.figures() });
+            let row = Row { seed, figures: outcome.figures() };
+            progress(&row);
+            runs.push(row);
             all.merge(&outcome);
             last = Some(picture);
-            progress(seed);
         }
         let report = Self {
             schema: SCHEMA,
@@ -148,8 +149,10 @@ pub(crate) fn save(file: &Path, text: &str) -> Result<()> {
 pub fn main(cli: &Cli) -> Result<()> {
     let seeds = cli.seeds.unwrap_or(Seeds { first: cli.seed, last: cli.seed });
     let mut start = Instant::now();
-    let progress = |seed| {
-        eprintln!("seed {seed}: {:.1} s", start.elapsed().as_secs_f64());
+    let progress = |row: &Row| {
+        let (connected, stretch) = (percent(row.figures.pairs_connected), number(row.figures.mean_stretch, 3));
+        let took = start.elapsed().as_secs_f64();
+        eprintln!("seed {}: {took:.1} s, {connected} % connected, stretch {stretch}", row.seed);
         start = Instant::now();
     };
     if cli.growth {
