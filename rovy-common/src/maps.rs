@@ -11,6 +11,11 @@ use zerocopy::{Immutable, IntoBytes};
 /// [`crate::count`]: a map of another layout would be adopted silently.
 pub const LAYOUT: u32 = 3;
 
+/// The first layout whose maps of links ([`RxLink`], [`ReplayWords`], [`TxLink`], `SLOTS`, `COUNTERS`, `PORTS`) are those of
+/// [`LAYOUT`]. An agent goes on with the links of such a layout without losing a packet; whoever changes one of these maps
+/// sets this to the new layout.
+pub const LINKS_SINCE: u32 = 1;
+
 /// The two keys of one direction of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Default, IntoBytes, Immutable)]
 #[repr(C)]

@@ -344,3 +344,44 @@ fn answers_of_the_agent_become_text_json_and_exit_codes() {
     assert!(!agent.socket().exists());
     assert_eq!(agent.ask(&["stop"]).code, 3);
 }
+
+/// An agent that ends with the value.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_start_says_json_alone_and_a_connect_says_that_nobody_answered() {
+    use std::io::BufRead as _;
+    let dir = tempfile::tempdir().unwrap();
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config =
+        format!("listen.addresses = ['/ip4/127.0.0.1/udp/{free}']\nlisten.xdp.mode = 'off'\nfc00.enabled = false\n");
+    std::fs::write(dir.path().join("config.toml"), config).unwrap();
+    let mut start = Command::new(env!("CARGO_BIN_EXE_rovy"));
+    start.args(["start", "--json", "-D"]).arg(dir.path()).stdin(Stdio::null());
+    let mut agent = Running(start.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    std::io::BufReader::new(agent.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    assert!(said["info"]["peer_id"].is_string() && said["listeners"][0]["state"] == "up", "{said}");
+    let mut note = String::new();
+    std::io::BufReader::new(agent.0.stderr.take().unwrap()).read_line(&mut note).unwrap();
+    assert!(note.starts_with("rovy: made a new key: "), "{note}");
+
+    // A port that nobody answers at, for as long as the socket is there.
+    let deaf = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = format!("/ip4/127.0.0.1/udp/{}/rovy/{PEER}", deaf.local_addr().unwrap().port());
+    let mut connect = Command::new(env!("CARGO_BIN_EXE_rovy"));
+    connect.arg("--socket").arg(dir.path().join("api.sock")).args(["peer", "connect", &address, "--json"]);
+    let output = connect.output().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), answer["state"].as_str()), (Some(1), Some("connecting")));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains(PEER) && told.contains("not answered") && told.contains("pre-shared key"), "{told}");
+}

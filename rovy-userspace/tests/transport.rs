@@ -346,3 +346,25 @@ fn a_given_socket_is_looked_at() {
         assert!(matches!(batch.received()[0].from, Endpoint::Ethernet { mac: [2, 0, 0, 0, 0, 9], .. }));
     });
 }
+
+#[test]
+fn every_datagram_of_a_burst_arrives_or_is_refused() {
+    rooted("every_datagram_of_a_burst_arrives_or_is_refused", || async {
+        let (a, b) = pair();
+        let (sa, sb) = (udp(&a, "10.0.0.1:0"), udp(&b, "10.0.0.2:0"));
+        let mut batch = Batch::new(32, Batch::LARGEST);
+        let (mut sent, mut seen) = (Vec::new(), Vec::new());
+        // More than any call takes at once, fewer than the receiver's buffer holds.
+        for n in 0..2000_u32 {
+            if sa.send(sb.local_addr(), None, &n.to_le_bytes()).is_ok() {
+                sent.push(n);
+            }
+        }
+        assert!(sent.len() > 100, "only {} were taken", sent.len());
+        while seen.len() < sent.len() {
+            soon("the rest", sb.recv(&mut batch)).await.unwrap();
+            seen.extend(batch.messages_mut().map(|(_, m)| u32::from_le_bytes((&*m).try_into().unwrap())));
+        }
+        assert_eq!(seen, sent, "what was taken is there, once and in order");
+    });
+}

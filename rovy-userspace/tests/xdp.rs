@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rovy_common::DropReason;
 use rovy_common::label::Width;
-use rovy_common::maps::{HopKeys, LAYOUT, Limits, LocalKey, RxLink, TxLink, kind};
+use rovy_common::maps::{HopKeys, LAYOUT, LINKS_SINCE, Limits, LocalKey, RxLink, TxLink, kind};
 use rovy_userspace::dataplane::xdp::{Mode, Params, Wish, Xdp, XdpError, make_for_others};
 use rovy_userspace::dataplane::{Dataplane as _, Tables};
 use rovy_userspace::transport::Endpoint;
@@ -400,5 +400,73 @@ fn links_that_the_agent_switched_go_on_in_the_kernel() {
         let third = message(&mut tables);
         assert_eq!(third[8..16], 2_u64.to_le_bytes());
         assert_eq!(xdp.counters().peek(6), Some(3), "kernel and agent draw from one counter");
+    });
+}
+
+/// Tidies until so many entries are left; the slots that ended.
+fn tidied(xdp: &mut Xdp, now_ns: u64, left: usize) -> Vec<u16> {
+    let (start, mut ended) = (std::time::Instant::now(), Vec::new());
+    while xdp.written_entries().expect("read") != left {
+        assert!(start.elapsed().as_secs() < 5, "{} entries are left", xdp.written_entries().expect("read"));
+        ended.extend(xdp.tidy(now_ns).expect("tidied"));
+    }
+    ended
+}
+
+#[test]
+fn keys_that_are_no_longer_used_are_wiped_from_the_map() {
+    rooted("keys_that_are_no_longer_used_are_wiped_from_the_map", || async {
+        let pins = Pins::new("wipe");
+        let mut xdp = pins.open();
+        let keys = HopKeys { tag: [1, 2], mask: [3, 4] };
+        let tx = |slot: u32, mtu| TxLink { expires_ns: 1000, keys, slot, mtu, ..TxLink::default() };
+        xdp.set_tx(9, &tx(9, 1)).expect("set");
+        xdp.set_tx(9, &tx(9, 2)).expect("switched over");
+        xdp.set_tx(10, &tx(10, 1)).expect("set");
+        xdp.clear_tx(10).expect("cleared");
+        xdp.set_tx(11, &tx(11, 1)).expect("set");
+        assert_eq!(xdp.written_entries().expect("read"), 4, "a program may still read what was switched away from");
+        assert!(tidied(&mut xdp, 999, 2).is_empty(), "nothing is an earlier agent's");
+        xdp.set_tx(9, &tx(9, 3)).expect("switched over");
+        drop(xdp);
+
+        // What a crashed agent had no time to wipe, and what it sent by until the keys expired.
+        let mut xdp = pins.open();
+        xdp.set_tx(11, &TxLink { expires_ns: 5000, ..tx(11, 1) }).expect("renewed");
+        assert!(tidied(&mut xdp, 999, 2).is_empty());
+        assert_eq!(tidied(&mut xdp, 1000, 1), [9], "11 was taken up again");
+        assert!(xdp.tx(9).expect("read").is_none() && xdp.tx(11).expect("read").is_some());
+        let rx = RxLink { index: 0x1234_5601, keys, ..RxLink::default() };
+        xdp.set_rx(rx.index, &rx).expect("set");
+        xdp.clear_rx(rx.index).expect("cleared");
+        xdp.unpin_all().expect("unpin");
+    });
+}
+
+#[test]
+fn links_of_a_layout_with_the_same_maps_are_taken_over() {
+    rooted("links_of_a_layout_with_the_same_maps_are_taken_over", || async {
+        if LINKS_SINCE == LAYOUT {
+            return;
+        }
+        let (here, _there, v0) = veth("layout");
+        let pins = Pins::new("layout");
+        let mut xdp = pins.open();
+        xdp.attach(v0, "v0", Wish::Auto).expect("attach");
+        let rx = RxLink { expires_ns: 5, index: 0x1234_5601, slot: 9, ..RxLink::default() };
+        let tx = TxLink { expires_ns: 6, counter: 19, slot: 9, ..TxLink::default() };
+        xdp.set_rx(rx.index, &rx).expect("set");
+        xdp.set_tx(9, &tx).expect("set");
+        assert_eq!(xdp.counters().draw(19), Some(0));
+        drop(xdp);
+        let older = pins.0.join(format!("v{}", LAYOUT - 1));
+        std::fs::rename(pins.params().pin_dir, &older).expect("renamed");
+        let (xdp, adopted) = Xdp::open(&pins.params()).expect("opens");
+        assert_eq!((adopted.links, adopted.receivers), (vec![(9, tx)], vec![rx]));
+        assert_eq!(xdp.counters().draw(19), Some(1), "no counter twice");
+        assert_eq!(adopted.attached.len(), 1);
+        assert!(here.ip("link show dev v0").contains("prog/xdp"));
+        assert!(!older.exists());
+        xdp.unpin_all().expect("unpin");
     });
 }

@@ -14,7 +14,7 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-/// Packs the binary, the licences and the README; the archive depends on nothing but its files.
+/// Packs the binary, its unit, the licences and the README; the archive depends on nothing but its files.
 ///
 /// # Errors
 ///
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let dir = dist.join(&name);
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let files = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"].map(|file| sh::root().join(file));
-    for file in files.iter().chain([&binary]) {
+    for file in files.iter().chain([&binary, &install::unit()]) {
         let target = dir.join(file.file_name().context("a file without a name")?);
         fs::copy(file, &target).with_context(|| format!("cannot copy {} into the archive", file.display()))?;
     }

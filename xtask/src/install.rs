@@ -1,15 +1,16 @@
 //! `cargo xtask install`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::sh;
 
 /// The arguments of `cargo xtask install`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The directory that has, or gets, bin/rovy
+    /// The directory that has, or gets, bin/rovy and lib/systemd/system/rovy.service
     #[arg(long, default_value = "/usr/local")]
     prefix: PathBuf,
 }
@@ -24,23 +25,54 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(sh::target("release/rovy"))
 }
 
-/// Builds as this user; only putting the binary into place uses sudo, and only where it must.
+/// The unit in the repository, for the usual prefix.
+pub(crate) fn unit() -> PathBuf {
+    sh::root().join("packaging/rovy.service")
+}
+
+/// The unit's text for another prefix.
+fn unit_for(text: &str, binary: &Path) -> String {
+    text.replace("/usr/local/bin/rovy", &binary.display().to_string())
+}
+
+/// Builds as this user; only putting files into place uses sudo, and only where it must.
 ///
 /// # Errors
 ///
 /// When the build fails or the directory cannot be written.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let built = build()?;
-    let target = std::path::absolute(&args.prefix)?.join("bin/rovy");
-    let command = ["-D", "-m", "0755"];
+    let prefix = std::path::absolute(&args.prefix)?;
+    let target = prefix.join("bin/rovy");
+    put("0755", &built, &target)?;
+    let text = fs::read_to_string(unit()).context("cannot read the unit file")?;
+    let unit = sh::target("rovy.service");
+    fs::write(&unit, unit_for(&text, &target)).with_context(|| format!("cannot write {}", unit.display()))?;
+    put("0644", &unit, &prefix.join("lib/systemd/system/rovy.service"))?;
+    println!("installed {}; next: sudo rovy start, or: sudo systemctl enable --now rovy", target.display());
+    Ok(())
+}
+
+fn put(mode: &str, from: &Path, to: &Path) -> Result<()> {
+    let command = ["-D", "-m", mode];
     let mut own = sh::cmd("install");
-    own.args(command).arg(&built).arg(&target).stderr(std::process::Stdio::null());
+    own.args(command).arg(from).arg(to).stderr(std::process::Stdio::null());
     if sh::is_root() || !own.status().is_ok_and(|status| status.success()) {
         let mut install = sh::as_root("install");
-        install.args(command).arg(&built).arg(&target);
+        install.args(command).arg(from).arg(to);
         println!("install: {}", sh::line(&install));
         sh::run(&mut install)?;
     }
-    println!("installed {}; next: sudo rovy start", target.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_starts_the_binary_that_was_installed() {
+        let text = fs::read_to_string(unit()).expect("the unit");
+        assert!(unit_for(&text, Path::new("/opt/bin/rovy")).contains("\nExecStart=/opt/bin/rovy start\n"));
+    }
 }

@@ -17,7 +17,7 @@ use super::listeners::Listeners;
 use super::memory::Memory;
 use super::tun::Host;
 use crate::core::{Action, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
-use crate::dataplane::{self, Admission, Gate, Tables};
+use crate::dataplane::{self, Admission, Dataplane as _, Gate, Tables};
 use crate::fc00::packet;
 use crate::transport::{Batch, Endpoint, drop_reason};
 
@@ -99,6 +99,20 @@ impl Engine {
         self.node.announce(clock::now());
         self.collect();
         self.touch();
+    }
+
+    /// Takes from the kernel what is no longer used.
+    pub(super) fn tidy(&mut self) {
+        let Some(xdp) = self.kernel.xdp() else { return };
+        xdp.flush_log();
+        match xdp.tidy(clock::mono_ns()) {
+            Ok(ended) => {
+                for slot in ended {
+                    let Ok(()) = self.tables.clear_transmit(slot);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "keys that are no longer used stay in the kernel"),
+        }
     }
 
     /// Whether readers should pause.

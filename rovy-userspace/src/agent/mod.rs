@@ -17,6 +17,7 @@ mod views;
 pub use options::Options;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ use crate::api::Server;
 use crate::config::{Config, PeerTransit, Transit, XdpMode};
 use crate::core::{Budget, Node, NodeConfig, Psk, mac1_key};
 use crate::dataplane::xdp::Params;
-use crate::dataplane::{Gate, Tables, endpoint_of};
+use crate::dataplane::{Dataplane as _, Gate, Tables, endpoint_of};
 use crate::identity::{self, PeerId, SecretKey};
 use crate::netlink::Netlink;
 use crate::transport::Endpoint;
@@ -158,36 +159,43 @@ fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engin
     if let Some(why) = kernel.why() {
         tracing::info!(why, "no XDP: the agent switches transit itself");
     }
-    let mut neighbours = Vec::new();
+    let mut tables = Tables::new(config.node.slot_width.into(), kernel.xdp_ref());
+    let mut neighbours = BTreeMap::new();
+    let now = clock::now();
     for (slot, link) in &adopted.links {
         let Ok(peer) = PeerId::new(link.public_key) else { continue };
-        node.restore_slot(*slot, peer);
+        node.restore_slot(now, *slot, peer);
         let device = adopted.attached.iter().find(|a| a.port == link.port).map(|a| a.ifindex);
-        neighbours.extend(endpoint_of(link, device).map(|endpoint| (peer, endpoint)));
+        // What cannot be reached any more keeps its slot for as long as one of a peer that went.
+        let Some(endpoint) = endpoint_of(link, device) else { continue };
+        neighbours.insert(*slot, (peer, endpoint));
+        let Ok(()) = tables.set_transmit(link, endpoint);
     }
-    let now = clock::mono_ns();
     if let Some(xdp) = kernel.xdp() {
         for rx in &adopted.receivers {
-            if rx.expires_ns <= now || !node.restore_index(rx.index, rx.expires_ns) {
+            if rx.expires_ns <= now.mono_ns || !node.restore_index(rx.index, rx.expires_ns) {
                 xdp.clear_rx(rx.index).context("cannot clear a link of a former agent")?;
+            } else if let Some((_, endpoint)) = neighbours.get(&rx.slot) {
+                // What the kernel hands up of such a link is switched as before.
+                let Ok(()) = tables.set_receive(rx, *endpoint);
             }
         }
     }
     if !adopted.links.is_empty() {
         tracing::info!(links = adopted.links.len(), "took over the links of a former agent");
     }
-    let tables = Tables::new(config.node.slot_width.into(), kernel.xdp_ref());
     // Cookies that a former agent's kernel part made stay valid.
     let left = kernel.xdp_ref().and_then(|xdp| xdp.secrets().ok()).unwrap_or_default();
     let secrets = tasks::renewed(left).context("the system gives no randomness")?;
     let gate = Gate::new(params.mac1, params.limits, secrets);
     let mut engine = Engine::new(node, tables, gate, kernel, listeners::Listeners::default(), tun::Host::default());
     engine.set_secrets(secrets);
-    Ok((engine, neighbours))
+    Ok((engine, neighbours.into_values().collect()))
 }
 
 async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>) -> anyhow::Result<()> {
     let Options { secret, config, paths, xdp, ifname, fc00, remember, rekey_after, ready } = options;
+    let signals = tasks::Signals::catch().context("cannot catch signals")?;
     let netlink = Netlink::new().context("cannot talk to the kernel over netlink")?;
     let mut node = node(secret, &config, &paths.config)?;
     if let Some(age) = rekey_after {
@@ -225,7 +233,7 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
         control.reconnect(peer, endpoint);
     }
     ready(&views::info(&control), &views::listeners(&control), &views::fc00(&control));
-    tasks::until_stopped(stopping, &control).await
+    tasks::until_stopped(signals, stopping, &control).await
 }
 
 /// Starts what the configuration asks for. What cannot start is said and does not keep the rest.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rovy_common::maps::Secrets;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::commands::Control;
@@ -121,9 +121,7 @@ pub(super) async fn probe(control: Rc<Control>) {
         ticks += 1;
         let down: Vec<_> = {
             let mut e = control.engine.borrow_mut();
-            if let Some(xdp) = e.kernel.xdp() {
-                xdp.flush_log();
-            }
+            e.tidy();
             let changed = e.kernel.probe();
             // Without XDP the agent sends on every link, and nothing is to become of that.
             let xdp = e.kernel.why().is_none();
@@ -160,25 +158,49 @@ pub(super) async fn commands(control: Rc<Control>, mut requests: mpsc::Receiver<
     }
 }
 
+/// The signals that end the agent. Caught from the start, so that none ends it half-way.
+pub(super) struct Signals {
+    term: Signal,
+    int: Signal,
+    restart: Signal,
+}
+
+impl Signals {
+    /// SIGUSR1 is `rovy stop --keep-transit`: systemd sends it for a restart (`RestartKillSignal=`), and SIGTERM for a stop.
+    pub(super) fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            restart: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
 /// Waits for a command or a signal to stop, then takes everything down that is not to stay.
-pub(super) async fn until_stopped(mut stopping: mpsc::Receiver<bool>, control: &Control) -> anyhow::Result<()> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
+pub(super) async fn until_stopped(
+    mut signals: Signals,
+    mut stopping: mpsc::Receiver<bool>,
+    control: &Control,
+) -> anyhow::Result<()> {
     let keep_transit = tokio::select! {
         keep = stopping.recv() => keep.unwrap_or(false),
-        _ = term.recv() => false,
-        _ = int.recv() => false,
+        _ = signals.term.recv() => false,
+        _ = signals.int.recv() => false,
+        _ = signals.restart.recv() => true,
     };
     tracing::info!(keep_transit, "stopping");
     memory::finish(&control.engine);
     if let Err(error) = tun::stop(&control.engine).await {
         tracing::warn!(%error, "cannot take the TUN device down cleanly");
     }
-    if keep_transit {
-        return Ok(());
-    }
     let xdp = control.engine.borrow_mut().kernel.take();
     match xdp {
+        Some(mut xdp) if keep_transit => {
+            if let Err(error) = xdp.keep() {
+                tracing::warn!(%error, "`rovy doctor` will take this for a crash");
+            }
+            Ok(())
+        }
         Some(xdp) => xdp.unpin_all().map_err(Into::into),
         None => Ok(()),
     }

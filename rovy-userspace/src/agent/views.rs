@@ -140,6 +140,9 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
             core::PeerState::Connecting => api::PeerState::Connecting,
             core::PeerState::Disconnected => api::PeerState::Disconnected,
         },
+        why: p
+            .refused
+            .then(|| "its answers do not authenticate: is the pre-shared key the same at both ends?".to_owned()),
         endpoint: endpoint_text(p.path.as_ref(), |i| e.links.name(i)),
         kind,
         slot: p.slot,

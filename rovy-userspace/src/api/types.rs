@@ -96,6 +96,9 @@ pub struct Peer {
     pub address: Ipv6Addr,
     /// How far it is.
     pub state: PeerState,
+    /// Why it is not connected, as far as that shows; a sentence for people.
+    #[serde(default)]
+    pub why: Option<String>,
     /// Where it is reached now.
     pub endpoint: Option<String>,
     /// Underlay of the link: `eth`, `udp4` or `udp6`; absent for a peer behind others.

@@ -1,9 +1,9 @@
 //! Commands that the running agent answers.
 
 use super::args::Question;
-use super::outcome::{No, Outcome, UNREACHABLE, print};
+use super::outcome::{NEGATIVE, No, Outcome, UNREACHABLE, note, print};
 use super::{handover, show};
-use crate::api::{Client, Command, Fc00Status};
+use crate::api::{Client, Command, Fc00Status, Peer, PeerState};
 use crate::config::User;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -28,12 +28,32 @@ pub(super) fn ask(question: Question, socket: Option<&Path>, json: bool) -> Outc
     if let (Command::Stop { .. }, Ok(client)) = (&command, client) {
         ended(client.socket())?;
     }
+    let unanswered = unanswered(&command, &answer);
     if json {
         print(&format!("{answer:#}\n"));
     } else {
         print(&text(&command, answer)?);
     }
-    Ok(())
+    unanswered.map_or(Ok(()), |why| {
+        note(&why);
+        Err(No::quiet(NEGATIVE))
+    })
+}
+
+/// A peer that has not answered yet is no success, though the agent goes on.
+fn unanswered(command: &Command, answer: &Value) -> Option<String> {
+    let connect = matches!(command, Command::PeerConnect { .. });
+    let peer = connect.then(|| serde_json::from_value::<Peer>(answer.clone()).ok())??;
+    if peer.state == PeerState::Connected {
+        return None;
+    }
+    let why = peer.why.unwrap_or_else(|| {
+        "is it there, does UDP or Ethernet get through, and is a pre-shared key the same at both ends?".into()
+    });
+    Some(format!(
+        "{} has not answered within 5 s, and the agent goes on trying: {why} `rovy stats` counts what was dropped",
+        peer.peer_id
+    ))
 }
 
 /// Rules that root made for a device outlive it when the agent is an ordinary user's, and an agent that crashed.

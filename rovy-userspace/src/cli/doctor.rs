@@ -5,12 +5,15 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::outcome::{NEGATIVE, No, Outcome, PERMISSION, print};
-use crate::dataplane::xdp::{Left, PIN_ROOT, left};
+use super::table::seconds;
+use crate::dataplane::xdp::{Agent, Left, PIN_ROOT, left};
+use crate::fc00::routing::{LeftOver, left_over};
+use crate::netlink::Netlink;
 
 /// One thing that is wrong.
 #[derive(PartialEq, Eq, Debug, Serialize)]
 struct Finding {
-    /// `nobodys_pins` or `dead_link`.
+    /// `crashed`, `kept`, `dead_link`, `stale_rule` or `stale_tun`.
     kind: &'static str,
     /// What it is about.
     what: String,
@@ -21,11 +24,12 @@ struct Finding {
 }
 
 pub(super) fn doctor(json: bool) -> Outcome {
-    let found = left(Path::new(PIN_ROOT)).map_err(|e| {
+    let pins = left(Path::new(PIN_ROOT)).map_err(|e| {
         let code = if rustix::process::geteuid().is_root() { NEGATIVE } else { PERMISSION };
         No::new(code, e.to_string(), Some("sudo rovy doctor".into()))
     })?;
-    let findings = findings(&found);
+    let mut findings = of_pins(&pins);
+    findings.extend(of_routing(&routing()?));
     if json {
         print(&format!("{:#}\n", serde_json::json!({ "good": findings.is_empty(), "findings": findings })));
     } else if findings.is_empty() {
@@ -38,45 +42,111 @@ pub(super) fn doctor(json: bool) -> Outcome {
     if findings.is_empty() { Ok(()) } else { Err(No::quiet(NEGATIVE)) }
 }
 
-fn findings(all: &[Left]) -> Vec<Finding> {
+fn routing() -> Outcome<LeftOver> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let look = async { left_over(&Netlink::new()?).await };
+    runtime.map_err(anyhow::Error::from).and_then(|r| r.block_on(look).map_err(Into::into)).map_err(No::from)
+}
+
+fn of_pins(all: &[Left]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for left in all {
         let what = left.dir.display().to_string();
-        if !left.alive {
-            findings.push(Finding {
-                kind: "nobodys_pins",
-                next: format!("sudo rm -r {what}"),
-                message: "no agent runs for these XDP programs and maps; they switch until their keys expire, 180 s at most. \
-                          A start of the agent takes them over"
-                    .into(),
-                what,
-            });
-            continue;
-        }
-        findings.extend(left.dead_links.iter().map(|pin| Finding {
-            kind: "dead_link",
-            what: pin.display().to_string(),
-            message: "the device of this XDP link is gone".into(),
-            next: format!("sudo rm {}", pin.display()),
-        }));
+        let (kind, message) = match left.agent {
+            Agent::Alive => {
+                findings.extend(left.dead_links.iter().map(|pin| Finding {
+                    kind: "dead_link",
+                    what: pin.display().to_string(),
+                    message: "the device of this XDP link is gone".into(),
+                    next: format!("sudo rm {}", pin.display()),
+                }));
+                continue;
+            }
+            Agent::Kept(age) => (
+                "kept",
+                format!(
+                    "its agent ended {} ago and left transit on purpose; the kernel switches until the keys expire, 180 s \
+                     after they were made",
+                    seconds(age.as_secs())
+                ),
+            ),
+            Agent::Crashed(age) => (
+                "crashed",
+                format!(
+                    "its agent crashed or was killed; its last sign of life is {} old; the kernel switches until the keys \
+                     expire, 180 s after they were made",
+                    seconds(age.as_secs())
+                ),
+            ),
+        };
+        let message = format!("{message}. A start of the agent takes all of it over; without one, remove it");
+        findings.push(Finding { kind, next: format!("sudo rm -r {what}"), message, what });
     }
     findings
 }
 
+fn of_routing(left: &LeftOver) -> Vec<Finding> {
+    let rules = left.rules.iter().map(|(priority, table)| Finding {
+        kind: "stale_rule",
+        what: format!("routing rule {priority} into table {table}"),
+        message: "no agent holds the device of this table. The next start of an agent with fc00 removes the rule"
+            .into(),
+        next: format!("sudo ip -6 rule del pref {priority} to fc00::/8 table {table}"),
+    });
+    let devices = left.devices.iter().map(|name| Finding {
+        kind: "stale_tun",
+        what: format!("TUN device {name}"),
+        message: "no process holds it, so packets to fc00::/8 end there".into(),
+        next: format!("sudo ip link del {name}"),
+    });
+    rules.chain(devices).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn next(findings: &[Finding]) -> Vec<(&'static str, &str)> {
+        findings.iter().map(|f| (f.kind, f.next.as_str())).collect()
+    }
 
     #[test]
     fn each_finding_names_the_command_that_mends_it() {
-        let left = |alive, dead: &[&str]| Left {
+        let left = |agent, dead: &[&str]| Left {
             dir: "/r/n/v1".into(),
-            alive,
+            agent,
             dead_links: dead.iter().map(Into::into).collect(),
         };
-        assert_eq!(findings(&[left(true, &[])]), []);
-        let found = findings(&[left(true, &["/r/n/v1/link-7-native"]), left(false, &["/r/n/v1/link-7-native"])]);
-        let next: Vec<_> = found.iter().map(|f| f.next.as_str()).collect();
-        assert_eq!(next, ["sudo rm /r/n/v1/link-7-native", "sudo rm -r /r/n/v1"]);
+        assert_eq!(of_pins(&[left(Agent::Alive, &[])]), []);
+        let age = Duration::from_secs(42);
+        let found = of_pins(&[
+            left(Agent::Alive, &["/r/n/v1/link-7-native"]),
+            left(Agent::Crashed(age), &["/r/n/v1/link-7-native"]),
+            left(Agent::Kept(age), &[]),
+        ]);
+        assert_eq!(
+            next(&found),
+            [
+                ("dead_link", "sudo rm /r/n/v1/link-7-native"),
+                ("crashed", "sudo rm -r /r/n/v1"),
+                ("kept", "sudo rm -r /r/n/v1")
+            ]
+        );
+        assert!(found[1..].iter().all(|f| f.message.contains("42 s")), "{found:?}");
+        assert!(found[2].message.contains("on purpose") && !found[1].message.contains("on purpose"), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_left_of_routing_is_named_too() {
+        let found = of_routing(&LeftOver { rules: vec![(1312, 13_120_007)], devices: vec!["rovy0".into()] });
+        assert_eq!(
+            next(&found),
+            [
+                ("stale_rule", "sudo ip -6 rule del pref 1312 to fc00::/8 table 13120007"),
+                ("stale_tun", "sudo ip link del rovy0")
+            ]
+        );
     }
 }

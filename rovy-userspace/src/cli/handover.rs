@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::ask::read;
-use super::outcome::{NEGATIVE, No, Outcome, PERMISSION, warn};
+use super::outcome::{NEGATIVE, No, Outcome, PERMISSION, note};
 use crate::api::{Client, ClientError, Command, Failure, FailureKind, MapSizes, Wants};
 use crate::config::{Mtu, SlotWidth, User, free_ethertype};
 use crate::dataplane::xdp;
@@ -84,7 +84,7 @@ async fn listener(client: &Client, give: &Command, ifname: &str, sudo: Option<u3
     let all = std::iter::once(open()?).chain(programs).collect();
     match client.hand_over(give, all, sudo).await {
         Err(ClientError::Refused(failure)) if failure.kind == FailureKind::Unsupported => {
-            warn(&format!("no XDP: {failure}; the agent switches"));
+            note(&format!("no XDP: {failure}; the agent switches"));
             Ok(client.hand_over(give, vec![open()?], sudo).await?)
         }
         other => Ok(other?),
@@ -94,7 +94,7 @@ async fn listener(client: &Client, give: &Command, ifname: &str, sudo: Option<u3
 /// The XDP program and its maps, where this machine has them.
 fn programs(sizes: MapSizes) -> Option<Vec<OwnedFd>> {
     let width = SlotWidth::try_from(sizes.slot_width).ok()?.into();
-    xdp::make_for_others(sizes.sessions, width).map_err(|error| warn(&format!("no XDP: {error}"))).ok()
+    xdp::make_for_others(sizes.sessions, width).map_err(|error| note(&format!("no XDP: {error}"))).ok()
 }
 
 async fn fc00(client: &Client, ifname: Option<&str>, sudo: Option<u32>) -> Outcome<Value> {
@@ -114,7 +114,7 @@ async fn fc00(client: &Client, ifname: Option<&str>, sudo: Option<u32>) -> Outco
     if given.is_err()
         && let Err(error) = routing.teardown().await
     {
-        warn(&format!("the routing rules stay: {error}"));
+        note(&format!("the routing rules stay: {error}"));
     }
     given
 }

@@ -62,8 +62,8 @@ pub(super) fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Tells people what did not work although the command does.
-pub(super) fn warn(text: &str) {
+/// Says something beside the answer, which alone stands on stdout.
+pub(super) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "rovy: {text}");
 }
 

@@ -106,10 +106,11 @@ fn peer_table(peers: &[Peer]) -> String {
                 PeerState::Connecting => "connecting",
                 PeerState::Disconnected => "disconnected",
             };
+            let state = p.why.as_ref().map_or_else(|| state.to_owned(), |why| format!("{state}: {why}"));
             [
                 p.peer_id.to_string(),
                 p.address.to_string(),
-                state.into(),
+                state,
                 text(p.slot_text.as_ref()),
                 match (p.state, p.direct) {
                     (PeerState::Connected, false) => "routed".into(),
@@ -224,6 +225,11 @@ pub(super) fn stats(s: &Stats) -> String {
     }
     if !s.links.is_empty() {
         out.push_str(&format!("\n{}", link_table(&s.links)));
+    }
+    let limits: Vec<_> =
+        s.limits.iter().map(|(name, l)| [name.clone(), l.used.to_string(), l.max.to_string()]).collect();
+    if !limits.is_empty() {
+        out.push_str(&format!("\n{}", table(["LIMIT", "USED", "OF"], &limits)));
     }
     out + "\nnext: rovy stats --json\n"
 }

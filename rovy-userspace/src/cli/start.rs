@@ -1,7 +1,7 @@
 //! `rovy start`: gathers key, configuration and places, then runs the agent.
 
 use super::args::Start;
-use super::outcome::{No, Outcome, USAGE, print};
+use super::outcome::{No, Outcome, USAGE, note};
 use super::{files, show};
 use crate::agent::{self, Options};
 use crate::config::{Config, ConfigError, LogFormat, Paths, User, XdpMode, persist};
@@ -62,7 +62,7 @@ fn secret(given: Option<&Path>, paths: &mut Paths) -> Outcome<SecretKey> {
     if paths.keyfile.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
         let key = files::new_key()?;
         keyfile::write_new(&paths.keyfile, &key)?;
-        print(&format!("made a new key: {} (keep a copy: it is the node)\n", paths.keyfile.display()));
+        note(&format!("made a new key: {} (keep a copy: it is the node)", paths.keyfile.display()));
         return Ok(key);
     }
     Ok(files::load(&paths.keyfile)?.secret)
@@ -72,7 +72,7 @@ fn configuration(path: &Path) -> Outcome<Config> {
     match Config::load(path) {
         Err(ConfigError::Missing(_)) => {
             persist::write_default(path)?;
-            print(&format!("made a configuration: {}\n", path.display()));
+            note(&format!("made a configuration: {}", path.display()));
             Ok(Config::load(path)?)
         }
         other => Ok(other?),

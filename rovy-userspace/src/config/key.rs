@@ -19,6 +19,14 @@ pub(super) fn invalid(path: &Path, text: &str, span: Option<Range<usize>>, messa
     }
 }
 
+/// Where the id of the peer `i` stands.
+pub(super) fn peer_id(text: &str, i: usize) -> Option<Range<usize>> {
+    let document = toml_edit::Document::parse(text).ok()?;
+    let peers = document.get("peer")?;
+    let tables = peers.as_array_of_tables().and_then(|all| all.get(i)?.get("id")?.span());
+    tables.or_else(|| peers.as_array()?.get(i)?.as_inline_table()?.get("id")?.span())
+}
+
 /// Where in a list the element begins that the message is about. The parser's span is the whole list.
 fn element(text: &str, span: &Range<usize>, message: &str) -> Option<usize> {
     let list: toml_edit::Value = text.get(span.clone())?.parse().ok()?;

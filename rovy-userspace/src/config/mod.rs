@@ -72,7 +72,13 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|e| key::invalid(path, text, e.span(), e.message()))
+        let config: Self = toml::from_str(text).map_err(|e| key::invalid(path, text, e.span(), e.message()))?;
+        let ids: Vec<_> = config.peers.iter().map(|p| p.id).collect();
+        match ids.iter().enumerate().find(|(i, id)| ids[..*i].contains(id)) {
+            // Which of two entries would count nobody could guess.
+            Some((i, _)) => Err(key::invalid(path, text, key::peer_id(text, i), "this peer stands there twice")),
+            None => Ok(config),
+        }
     }
 }
 

@@ -212,3 +212,13 @@ fn the_manual_lists_every_key() {
     }
     assert_eq!(keys, manual.matches("\n| `").count(), "the manual knows keys that the default file does not");
 }
+
+#[test]
+fn a_peer_that_stands_there_twice_is_refused_with_its_line() {
+    let entry = format!("[[peer]]\nid = '{PEER}'\n");
+    let error = parse(&format!("{entry}\n{entry}addresses = []\n")).unwrap_err().to_string();
+    assert_eq!(error, "/etc/rovy/config.toml:5:6: peer[1].id: this peer stands there twice");
+    let error = parse(&format!("peer = [\n  {{ id = '{PEER}' }},\n  {{ id = '{PEER}' }},\n]\n")).unwrap_err();
+    assert!(error.to_string().starts_with("/etc/rovy/config.toml:3:10: "), "{error}");
+    assert!(parse(&entry).is_ok());
+}

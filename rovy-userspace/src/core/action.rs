@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use rovy_common::maps::{HopKeys, rx_flag, tx_flag};
 
+use super::kdf::wipe;
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
 
@@ -105,6 +106,18 @@ impl LinkTx {
     }
 }
 
+impl Drop for LinkRx {
+    fn drop(&mut self) {
+        wipe(&mut self.keys);
+    }
+}
+
+impl Drop for LinkTx {
+    fn drop(&mut self) {
+        wipe(&mut self.keys);
+    }
+}
+
 /// One thing to do, in the order given.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
@@ -124,4 +137,22 @@ pub enum Action {
     Disconnected(PeerId),
     /// An IPv6 packet that waited for a node nobody answered for: tell its sender.
     Unreachable(Vec<u8>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::tests::peer_ids;
+
+    #[test]
+    fn what_is_printed_for_debugging_holds_no_key() {
+        let keys = HopKeys { tag: [0x1234_5678_9abc_def0; 2], mask: [0x0fed_cba9_8765_4321; 2] };
+        let endpoint = Endpoint::Ethernet { ifindex: 1, mac: [2; 6] };
+        let link = LinkTx { slot: 1, index: 2, peer: peer_ids(1)[0], keys, expires_ns: 3, endpoint, sealed: false };
+        let text = format!("{:?}", Action::Transmit(link));
+        assert!(text.contains("HopKeys(..)"), "{text}");
+        for word in [keys.tag[0], keys.mask[0]] {
+            assert!(!text.contains(&word.to_string()) && !text.contains(&format!("{word:x}")), "{text}");
+        }
+    }
 }

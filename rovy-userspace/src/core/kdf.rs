@@ -3,7 +3,7 @@
 use blake2::digest::{FixedOutput, KeyInit, Update};
 use blake2::{Blake2s256, Blake2sMac256, Digest};
 use rovy_common::maps::HopKeys;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::aead::Suite;
 
@@ -24,6 +24,12 @@ fn word(bytes: &[u8; 32], i: usize) -> u64 {
 pub fn hop_keys(k: &[u8; 32], link: u32) -> HopKeys {
     let okm = keyed(k, &[b"rovy hop v1", &link.to_le_bytes()]);
     HopKeys { tag: [word(&okm, 0), word(&okm, 1)], mask: [word(&okm, 2), word(&okm, 3)] }
+}
+
+/// Keys that are no longer used do not stay in memory.
+pub fn wipe(keys: &mut HopKeys) {
+    keys.tag.zeroize();
+    keys.mask.zeroize();
 }
 
 /// The AEAD key of one direction: the suite's name keeps one transport key from serving two ciphers.

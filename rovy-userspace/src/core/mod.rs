@@ -27,7 +27,7 @@ mod time;
 pub use action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
 pub use aead::Suite;
 pub use buffer::{HEADROOM, Outgoing, TAILROOM};
-pub use kdf::hop_keys;
+pub use kdf::{hop_keys, wipe};
 pub use mac::{mac1, mac1_key};
 pub use node::{Inbound, Node, NodeConfig, Sealed, Use};
 pub use peer::{PeerState, PeerView, Psk, RouteSource, RouteView};

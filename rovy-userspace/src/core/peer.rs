@@ -65,6 +65,8 @@ pub(super) struct Peer {
     pub(super) newest: [u8; TAI64N_LEN],
     /// The hello that lost against this node's own of the same moment.
     pub(super) overruled: Option<[u8; TAI64N_LEN]>,
+    /// Since the last session an answer came that does not authenticate.
+    pub(super) refused: bool,
     pub(super) answered: Option<Answered>,
     pub(super) finished: Option<Finished>,
     pub(super) cookies: Cookies,
@@ -122,6 +124,8 @@ pub struct PeerView {
     pub address: Ipv6Addr,
     /// How it stands.
     pub state: PeerState,
+    /// It answers, but not with the keys it should have; a pre-shared key that differs looks like that.
+    pub refused: bool,
     /// How packets to it travel now.
     pub path: Option<Path>,
     /// This node's slot for its link, when it is a neighbour.

@@ -6,12 +6,26 @@ use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 
-/// The core's only source of randomness.
-pub(super) struct Rng(ChaCha20Rng);
+/// The core's only source of randomness. The state, which all keys of handshakes come from, is on the heap, so that no copy
+/// stays where the value was moved from.
+pub(super) struct Rng(Box<ChaCha20Rng>);
+
+/// Writes another state over that of a generator: it has nothing to wipe it with.
+fn wipe(rng: &mut ChaCha20Rng) {
+    *rng = ChaCha20Rng::from_seed([0; 32]);
+    // The compiler may not leave the write out, as if nobody read it.
+    std::hint::black_box(rng);
+}
+
+impl Drop for Rng {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
 
 impl Rng {
     pub(super) fn new(seed: [u8; 32]) -> Self {
-        Self(ChaCha20Rng::from_seed(seed))
+        Self(Box::new(ChaCha20Rng::from_seed(seed)))
     }
 
     pub(super) fn u32(&mut self) -> u32 {
@@ -29,9 +43,9 @@ impl Rng {
 
     /// A generator of its own for one handshake.
     pub(super) fn fork(&mut self) -> Fork {
-        let mut seed = [0; 32];
-        self.0.fill_bytes(&mut seed);
-        Fork(seed)
+        let mut fork = Fork([0; 32]);
+        self.0.fill_bytes(&mut fork.0);
+        fork
     }
 }
 
@@ -39,6 +53,12 @@ impl Rng {
 pub(super) struct Fork([u8; 32]);
 
 struct Source(ChaCha20Rng);
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
 
 impl Random for Source {
     fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {
@@ -65,5 +85,19 @@ impl CryptoResolver for Fork {
 impl Drop for Fork {
     fn drop(&mut self) {
         zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wiped_generator_has_forgotten_its_seed() {
+        let mut rng = ChaCha20Rng::from_seed([7; 32]);
+        rng.next_u32();
+        wipe(&mut rng);
+        assert_eq!(rng.get_seed(), [0; 32]);
+        assert_eq!(rng.next_u64(), ChaCha20Rng::from_seed([0; 32]).next_u64());
     }
 }

@@ -21,6 +21,9 @@ pub(super) const REKEY_NS: u64 = 120 * SECOND;
 /// Age from which a session neither sends nor receives, and its hop keys end.
 pub(super) const REJECT_NS: u64 = 180 * SECOND;
 
+/// Age at which a session ends that the other side has not confirmed.
+pub(super) const HALF_OPEN_NS: u64 = 20 * SECOND;
+
 /// How long after the last packet a session counts as busy, and its routes are kept under watch.
 const BUSY_NS: u64 = 10 * SECOND;
 
@@ -61,8 +64,17 @@ pub(super) struct Session {
     moved_ns: Option<u64>,
     /// The peer has shown that it has the keys.
     pub(super) confirmed: bool,
+    /// The peer has sent something over it.
+    pub(super) heard: bool,
     /// When a data message last went out.
     pub(super) sent_ns: u64,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        kdf::wipe(&mut self.hop.0);
+        kdf::wipe(&mut self.hop.1);
+    }
 }
 
 /// Who a session is between and how it runs.
@@ -103,6 +115,7 @@ impl Session {
             busy_ns: None,
             moved_ns: None,
             confirmed: initiator,
+            heard: false,
             sent_ns: now_ns,
         })
     }
@@ -129,6 +142,13 @@ impl Session {
     /// Whether so many messages were sent that it is time for new keys, well before none may be sent any more.
     pub(super) fn worn(&self) -> bool {
         self.counter >= self.suite.message_limit() / 8 * 7
+    }
+
+    /// When the responder is to be told once more that this node has the keys: it must know within [`HALF_OPEN_NS`], also when
+    /// all else that goes over the link is transit, which neither agent sees.
+    pub(super) fn repeat_ns(&self) -> Option<u64> {
+        let waiting = self.initiator && !self.heard && self.sent_ns < self.created_ns + HALF_OPEN_NS;
+        waiting.then_some(self.sent_ns + SECOND)
     }
 
     #[cfg(test)]
@@ -197,6 +217,7 @@ impl Session {
         if kind != codec::ECHO {
             self.waits_since = None;
         }
+        self.heard = true;
         if is_use(kind) {
             self.used = true;
             self.busy_ns = Some(now_ns);

@@ -86,9 +86,13 @@ impl Slots {
         (now_ns.saturating_sub(left_ns) >= REST_NS).then_some(slot)
     }
 
-    /// Gives `slot` to `peer` as it was before a restart. Whether anybody wants the peer shows when it is back.
-    pub(super) fn put(&mut self, slot: u16, peer: PeerId) {
-        self.give(slot, peer, true);
+    /// Gives `slot` to `peer` as it was before a restart. Whether anybody wants the peer shows when it is back; until then the
+    /// slot rests.
+    pub(super) fn put(&mut self, now_ns: u64, slot: u16, peer: PeerId) {
+        if slot != 0 && u32::from(slot) < self.width.slots() {
+            self.give(slot, peer, true);
+            self.leave(now_ns, peer);
+        }
     }
 
     fn give(&mut self, slot: u16, peer: PeerId, stranger: bool) {
@@ -146,6 +150,22 @@ mod tests {
         assert_eq!(slots.take(5 + REST_NS, all[0], false, |slot| slot == 254), None, "a route of this node's names it");
         assert_eq!(slots.take(5 + REST_NS, all[0], false, nowhere), Some(254));
         assert_eq!((slots.of(all[2]), slots.owner(254)), (None, Some(all[0])));
+    }
+
+    #[test]
+    fn a_restored_slot_rests_until_its_peer_is_back() {
+        let mut slots = Slots::new(Width::One);
+        let all = peer_ids(258);
+        slots.put(0, 0, all[0]);
+        slots.put(0, 256, all[0]);
+        assert_eq!((slots.of(all[0]), slots.used().0), (None, 0), "0 is no slot, and 256 none of this width");
+        slots.put(0, 7, all[0]);
+        slots.put(0, 8, all[1]);
+        assert_eq!(slots.take(1, all[0], false, nowhere), Some(7), "it came back");
+        assert!(all[2..255].iter().all(|p| slots.take(2, *p, false, nowhere).is_some()));
+        assert_eq!(slots.take(REST_NS - 1, all[256], false, nowhere), None, "the other may still come");
+        assert_eq!(slots.take(REST_NS, all[256], false, nowhere), Some(8));
+        assert_eq!(slots.take(9 * REST_NS, all[257], false, nowhere), None, "who came back stays");
     }
 
     #[test]

@@ -9,18 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rovy_common::hop::{self, Message, Place, Verdict};
 use rovy_common::label::{Label, Width};
-use rovy_common::maps::{HopKeys, RxLink, SlotStats, TxLink, tx_flag};
+use rovy_common::maps::{RxLink, SlotStats, TxLink, tx_flag};
 use rovy_common::replay::{WORDS, Window, Words};
 use rovy_common::wire::{FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
-
-use zeroize::Zeroize;
 
 pub use sealed::{Sealing, originate, pass_sealed, seal};
 
 use super::xdp::{Windows, Xdp, XdpError};
 use super::{Dataplane, Seen};
-use crate::core::Hops;
+use crate::core::{Hops, wipe};
 use crate::transport::Endpoint;
 
 mod sealed;
@@ -340,12 +338,6 @@ impl hop::Tables for Tables {
     fn draw(&self, counter: u32) -> Option<u64> {
         self.counters.draw(counter)
     }
-}
-
-/// Keys that are no longer used do not stay in memory.
-fn wipe(keys: &mut HopKeys) {
-    keys.tag.zeroize();
-    keys.mask.zeroize();
 }
 
 impl Dataplane for Tables {

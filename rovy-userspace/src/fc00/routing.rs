@@ -133,7 +133,8 @@ impl Routing {
     async fn add_route_and_rules(&self, address: Ipv6Addr) -> Result<(), Fc00Error> {
         let route = self.netlink.handle().route().add(self.route(Some(address))).replace();
         route.execute().await.map_err(|e| self.problem("add the route", e))?;
-        let taken: Vec<u32> = rules(&self.netlink, &self.ifname).await?.iter().map(|(r, _)| r.priority).collect();
+        let all = rules(&self.netlink).await.map_err(|e| self.problem("list routing rules", e))?;
+        let taken: Vec<u32> = all.iter().map(|(r, _)| r.priority).collect();
         let free = (PRIORITY_ANY..).find(|p| !taken.contains(p)).unwrap_or(PRIORITY_ANY);
         self.add_rule(Some(address), PRIORITY_SOURCE).await?;
         self.add_rule(None, free).await
@@ -190,7 +191,7 @@ pub async fn sweep(netlink: &Netlink) -> Result<usize, Fc00Error> {
 /// Removes those rules of agents that `which` chooses; how many.
 async fn remove_rules(netlink: &Netlink, ifname: &str, which: impl Fn(&Rule) -> bool) -> Result<usize, Fc00Error> {
     let mut removed = 0;
-    for (rule, message) in rules(netlink, ifname).await? {
+    for (rule, message) in rules(netlink).await.map_err(|e| problem(ifname, "list routing rules", e))? {
         if !rule.of_an_agent || !which(&rule) {
             continue;
         }
@@ -202,12 +203,6 @@ async fn remove_rules(netlink: &Netlink, ifname: &str, which: impl Fn(&Rule) -> 
     Ok(removed)
 }
 
-async fn rules(netlink: &Netlink, ifname: &str) -> Result<Vec<(Rule, RuleMessage)>, Fc00Error> {
-    let all = netlink.handle().rule().get(IpVersion::V6).execute();
-    let all = all.map_ok(|m| (Rule::read(&m), m)).try_collect().await;
-    all.map_err(|e| problem(ifname, "list routing rules", e))
-}
-
 fn problem(ifname: &str, what: &str, source: rtnetlink::Error) -> Fc00Error {
     let what = format!("{what} of {ifname}");
     match errno(&source) {
@@ -216,6 +211,42 @@ fn problem(ifname: &str, what: &str, source: rtnetlink::Error) -> Fc00Error {
         Some(libc::ENODEV) => Fc00Error::NoInterface { name: ifname.to_owned() },
         _ => NetlinkError::request(what)(source).into(),
     }
+}
+
+async fn rules(netlink: &Netlink) -> Result<Vec<(Rule, RuleMessage)>, rtnetlink::Error> {
+    netlink.handle().rule().get(IpVersion::V6).execute().map_ok(|m| (Rule::read(&m), m)).try_collect().await
+}
+
+/// What agents that are gone left in this network namespace.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LeftOver {
+    /// Rules into tables whose device is gone, or nobody's: their priority and table.
+    pub rules: Vec<(u32, u32)>,
+    /// TUN devices that such rules lead to and that no process holds.
+    pub devices: Vec<String>,
+}
+
+/// Looks for what agents that are gone left: rules and TUN devices.
+///
+/// # Errors
+/// The kernel refused to list rules or devices.
+pub async fn left_over(netlink: &Netlink) -> Result<LeftOver, NetlinkError> {
+    // Rules first: an agent that starts makes its device before them.
+    let all = rules(netlink).await.map_err(NetlinkError::request("list routing rules"))?;
+    let devices = netlink.interfaces().await?;
+    let mut left = LeftOver::default();
+    for (rule, _) in all.iter().filter(|(rule, _)| rule.of_an_agent) {
+        let device = devices.iter().find(|d| Some(d.index) == rule.table.checked_sub(TABLE));
+        // A device that no process holds has no carrier; one that is down may be just being made.
+        let orphan = |d: &Interface| d.kind.as_deref() == Some("tun") && d.up && !d.carrier;
+        if device.is_none_or(orphan) {
+            left.rules.push((rule.priority, rule.table));
+        }
+        left.devices.extend(device.filter(|d| orphan(d)).map(|d| d.name.clone()));
+    }
+    left.devices.sort();
+    left.devices.dedup();
+    Ok(left)
 }
 
 /// What matters of a rule.

@@ -28,5 +28,16 @@ pub enum IdentityError {
     NotCanonical,
 }
 
+/// Judges the mode of a file that holds `what`. Others who may write it decide who this node is or whom it trusts: that is an
+/// error. That others may read it is a warning: it cannot be undone, and refusing would take a router off the network for it.
+fn guarded(path: &std::path::Path, mode: u32, what: &str) -> Result<Option<String>, String> {
+    let (mode, at) = (mode & 0o777, path.display());
+    if mode & 0o022 != 0 {
+        return Err(format!("mode {mode:04o} lets others replace {what}; `chmod 600 {at}`, and see who changed it"));
+    }
+    let open = mode & 0o077 != 0;
+    Ok(open.then(|| format!("{at}: mode {mode:04o} lets others read {what}; `chmod 600 {at}`")))
+}
+
 #[cfg(test)]
 mod tests;

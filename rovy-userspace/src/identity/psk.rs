@@ -26,6 +26,9 @@ pub enum PskError {
         "{0}: not a pre-shared key: 64 hex digits, or multibase base64 of 32 bytes (44 characters, the first an `m`)"
     )]
     NotAKey(PathBuf),
+    /// Others may write the file.
+    #[error("{}: {}", .0.display(), .1)]
+    Exposed(PathBuf, String),
     /// 32 zero bytes mean that there is none.
     #[error("{0}: all zero is no secret; `openssl rand -hex 32` prints a key")]
     Zero(PathBuf),
@@ -52,6 +55,9 @@ pub fn load(path: &Path) -> Result<Psk, PskError> {
     if !meta.is_file() {
         return Err(failed(io::Error::other("not a regular file")));
     }
+    let mode = meta.permissions().mode();
+    let warning =
+        super::guarded(path, mode, "the pre-shared key").map_err(|why| PskError::Exposed(path.into(), why))?;
     // Room for all of it from the start: a string that grows leaves copies behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES as usize + 1));
     if file.take(MAX_BYTES + 1).read_to_string(&mut text).is_err() {
@@ -61,11 +67,7 @@ pub fn load(path: &Path) -> Result<Psk, PskError> {
     if *key == [0; 32] {
         return Err(PskError::Zero(path.into()));
     }
-    let mode = meta.permissions().mode() & 0o777;
-    let at = path.display();
-    let open = mode & 0o077 != 0;
-    let warning = || format!("{at}: mode {mode:04o} lets others read the pre-shared key; `chmod 600 {at}`");
-    Ok(Psk { key, warnings: open.then(warning).into_iter().collect() })
+    Ok(Psk { key, warnings: warning.into_iter().collect() })
 }
 
 fn decode(text: &str) -> Option<Zeroizing<[u8; 32]>> {
@@ -120,8 +122,17 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_can_read_is_a_warning() {
-        let psk = load_text(&"ab".repeat(32), 0o644).expect("a key");
-        assert!(psk.warnings[0].contains("chmod 600"), "{:?}", psk.warnings);
+    fn who_may_read_and_write_the_file_counts() {
+        for mode in [0o600, 0o400] {
+            assert_eq!(load_text(&"ab".repeat(32), mode).expect("a key").warnings.len(), 0);
+        }
+        for mode in [0o640, 0o440, 0o644] {
+            let psk = load_text(&"ab".repeat(32), mode).expect("a key");
+            assert!(psk.warnings[0].contains("chmod 600"), "{:?}", psk.warnings);
+        }
+        for mode in [0o620, 0o602, 0o666] {
+            let error = load_text(&"ab".repeat(32), mode).err().expect("refused");
+            assert!(matches!(error, PskError::Exposed(..)) && error.to_string().contains("chmod 600"), "{error}");
+        }
     }
 }

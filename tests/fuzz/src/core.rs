@@ -122,8 +122,7 @@ impl World {
             },
             16 => self.nodes[n].moved_to(now, u.arbitrary()?, any_endpoint(u)?),
             _ => {
-                // What a former agent left are slots that were assigned, so not 0.
-                self.nodes[n].restore_slot(u.int_in_range(1..=5)?, whom);
+                self.nodes[n].restore_slot(now, u.int_in_range(0..=5)?, whom);
                 let until = self.now_ns.saturating_add(u.int_in_range(0..=200 * SECOND)?);
                 self.nodes[n].restore_index(u.arbitrary()?, until);
             }

@@ -27,6 +27,7 @@ fn a_peer() -> Peer {
         kind: Some("udp4".into()),
         slot: Some(4),
         slot_text: Some("04".into()),
+        why: None,
         direct: true,
         rtt_us: Some(1_234),
         rx_packets: 1,

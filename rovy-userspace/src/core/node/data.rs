@@ -64,8 +64,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.received_ns = Some(now.mono_ns);
         if peer.next == Some(index) {
-            self.promote(now, id, index);
-            self.flush(now, id);
+            self.confirmed(now, id, index);
         }
         let Some(session) = self.session(index) else { return };
         let back = origin.back();
@@ -73,6 +72,23 @@ impl Node {
             (_, Path::Direct(_)) if session.path != back => self.moved(now, index, origin),
             (Path::Routed { .. }, Path::Routed { slot, hops }) => self.heard_over(now, id, &(*slot, hops.clone())),
             _ => {}
+        }
+    }
+
+    /// The peer has the keys of the session it was answered with, and learns that this is known: until then it repeats itself.
+    fn confirmed(&mut self, now: Now, id: PeerId, index: u32) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let current = peer.current;
+        let waiting = !peer.queue.is_empty();
+        let created = |node: &mut Self, at: Option<u32>| at.and_then(|i| node.session(i)).map(|s| s.created_ns);
+        if created(self, current) > created(self, Some(index)) {
+            // One of this node's own was made meanwhile, and the peer will find it newer too.
+            return self.set_aside(id, index);
+        }
+        self.promote(now, id, index);
+        self.flush(now, id);
+        if !waiting {
+            self.send_data(now, index, codec::KEEPALIVE, &[]);
         }
     }
 
@@ -174,6 +190,16 @@ impl Node {
     /// The receiver index of the session in use.
     pub(in crate::core) fn receiver_index(&self, id: PeerId) -> u32 {
         self.peers.get(&id).and_then(|p| p.current).unwrap_or(0)
+    }
+
+    /// Own and remote index of the session in use.
+    pub(in crate::core) fn current_for_test(&self, id: PeerId) -> Option<(u32, u32)> {
+        let index = self.peers.get(&id)?.current?;
+        let position = self.indices.position(index)?;
+        match self.entries.get(position)? {
+            Some(super::Entry::Session(s)) => Some((index, s.remote)),
+            _ => None,
+        }
     }
 
     /// Lets the session with a peer have sent so many messages.

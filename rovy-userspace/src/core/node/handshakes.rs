@@ -139,7 +139,7 @@ impl Node {
         let age = current.and_then(|i| self.session(i)).map(|s| s.age(now.mono_ns));
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let sent_ns = peer.attempt.as_ref().map_or(0, |a| a.sent_ns);
-        if age.is_some_and(|age| age < now.mono_ns.saturating_sub(sent_ns)) {
+        if age.is_some_and(|age| age <= now.mono_ns.saturating_sub(sent_ns)) {
             if let Some(attempt) = peer.attempt.take() {
                 self.release(attempt.index);
             }
@@ -229,8 +229,12 @@ impl Node {
         fresh && peer.overruled.get_or_insert(*timestamp) == timestamp
     }
 
-    /// This node answered: its own hello is given up. It sends another if the session is not confirmed soon.
+    /// This node answered: its own hello is given up, and it sends another if the session is not confirmed soon. Not that of
+    /// the greater PeerID, which the peer may have answered already: of two that each gave up, none would be left.
     fn yield_to(&mut self, now: Now, id: PeerId) {
+        if self.id > id {
+            return;
+        }
         let Some(attempt) = self.peers.get_mut(&id).and_then(|p| p.attempt.take()) else { return };
         self.release(attempt.index);
         self.retry_later(now, id);
@@ -248,7 +252,11 @@ impl Node {
         };
         let peer = self.peers.get_mut(&id).ok_or(DropReason::UnknownIndex)?;
         let attempt = peer.attempt.as_mut().filter(|a| a.index == index).ok_or(DropReason::UnknownIndex)?;
-        let (keys, choice) = handshake::finish(&mut attempt.initiation, response)?;
+        let finished = handshake::finish(&mut attempt.initiation, response);
+        if finished.is_err() && !std::mem::replace(&mut peer.refused, true) {
+            tracing::warn!(peer = %id, "its answer does not authenticate: is the pre-shared key the same at both ends?");
+        }
+        let (keys, choice) = finished?;
         peer.rtt_ns = Some(now.mono_ns.saturating_sub(attempt.sent_ns));
         // Even when the other end does not say so: then nothing passes rather than something in the open.
         let sealed = attempt.sealed || choice.sealed;
@@ -320,6 +328,7 @@ impl Node {
         peer.tries = 0;
         peer.again_ns = None;
         peer.overruled = None;
+        peer.refused = false;
         let newest = peer.newest;
         self.handshakes += 1;
         let before = peer.current.replace(index);
@@ -345,6 +354,16 @@ impl Node {
             self.actions.push_back(Action::Connected(id));
         }
         self.wake(now.mono_ns + SECOND);
+    }
+
+    /// Keeps a confirmed session that is older than the one in use, to receive what is still under way.
+    pub(super) fn set_aside(&mut self, id: PeerId, index: u32) {
+        self.confirm(index);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.next = peer.next.filter(|next| *next != index);
+        if let Some(oldest) = peer.previous.replace(index) {
+            self.end_session(oldest);
+        }
     }
 
     /// Sends the packets that waited for a session.

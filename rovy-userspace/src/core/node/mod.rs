@@ -285,9 +285,10 @@ impl Node {
         gone
     }
 
-    /// A link that a former agent left in the kernel: the slot stays with its peer.
-    pub fn restore_slot(&mut self, slot: u16, peer: PeerId) {
-        self.slots.put(slot, peer);
+    /// A link that a former agent left in the kernel: the slot stays with its peer, for good when that comes back. A slot
+    /// that this node cannot have is ignored.
+    pub fn restore_slot(&mut self, now: Now, slot: u16, peer: PeerId) {
+        self.slots.put(now.mono_ns, slot, peer);
     }
 
     /// A receiver index that a former agent left valid until `expires_ns`; whether it could be kept apart.

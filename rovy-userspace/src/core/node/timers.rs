@@ -3,7 +3,7 @@
 use rovy_common::wire::codec;
 
 use super::{Action, Entry, Node, Path};
-use crate::core::session::{REJECT_NS, Session, rekey_responder_ns};
+use crate::core::session::{HALF_OPEN_NS, REJECT_NS, Session, rekey_responder_ns};
 use crate::core::time::{Now, SECOND};
 use crate::identity::PeerId;
 
@@ -11,9 +11,6 @@ use crate::identity::PeerId;
 const KEEPALIVE_NS: u64 = 10 * SECOND;
 /// Sent data without any answer for this long makes a new session.
 const DEAD_NS: u64 = KEEPALIVE_NS + 5 * SECOND;
-
-/// A session with a peer that never had one is given up when it is not confirmed for so long.
-const HALF_OPEN_NS: u64 = 20 * SECOND;
 
 /// What a session is due for.
 #[derive(PartialEq, Eq)]
@@ -33,7 +30,8 @@ fn due(session: &Session, now_ns: u64, rekey_ns: u64, keepalive_ns: Option<u64>)
     }
     let owes = session.owes_since.is_some_and(|t| now_ns.saturating_sub(t) >= KEEPALIVE_NS);
     let silent = keepalive_ns.is_some_and(|every| now_ns.saturating_sub(session.sent_ns) >= every);
-    (owes || silent).then_some(Due::Keepalive)
+    let repeat = session.repeat_ns().is_some_and(|at| now_ns >= at);
+    (owes || silent || repeat).then_some(Due::Keepalive)
 }
 
 /// When the next of these is due.
@@ -42,7 +40,8 @@ fn next_due(session: &Session, rekey_ns: u64, keepalive_ns: Option<u64>) -> u64 
     let owes = session.owes_since.map_or(u64::MAX, |t| t + KEEPALIVE_NS);
     let waits = session.waits_since.map_or(u64::MAX, |t| t + DEAD_NS);
     let keepalive = keepalive_ns.map_or(u64::MAX, |every| session.sent_ns.saturating_add(every));
-    rekey.min(owes).min(waits).min(keepalive).min(session.expires_ns())
+    let repeat = session.repeat_ns().unwrap_or(u64::MAX);
+    rekey.min(owes).min(waits).min(keepalive).min(repeat).min(session.expires_ns())
 }
 
 impl Node {
@@ -87,16 +86,19 @@ impl Node {
         let now_ns = now.mono_ns;
         let Some(peer) = self.peers.get(&id) else { return };
         let indices: Vec<u32> = peer.sessions().collect();
-        let unknown = peer.current.is_none();
         for index in indices {
             let Some(session) = self.session(index) else { continue };
-            let life = if unknown && !session.confirmed { HALF_OPEN_NS } else { REJECT_NS };
+            let life = if session.confirmed { REJECT_NS } else { HALF_OPEN_NS };
             if session.age(now_ns) < life {
                 let end = session.created_ns + life;
                 self.wake(end);
                 continue;
             }
             let direct = matches!(session.path, Path::Direct(_));
+            let unconfirmed = !session.confirmed;
+            if unconfirmed && !self.stranger(id) {
+                tracing::info!(peer = %id, "it did not take up the answer to its hello; with another pre-shared key it cannot");
+            }
             self.end_session(index);
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             peer.next = peer.next.filter(|i| *i != index);

@@ -30,6 +30,7 @@ impl Node {
                 id: *id,
                 address: id.address(),
                 state,
+                refused: peer.refused,
                 slot: self.slots.of(*id).filter(|_| matches!(path, Some(Path::Direct(_)))),
                 path,
                 persistent: peer.persistent,

@@ -197,3 +197,25 @@ fn hellos_alone_take_no_slot_and_end_soon() {
     w.pass(21);
     assert_eq!((w.nodes[0].peers().count(), w.nodes[0].sessions().0), (0, 0));
 }
+
+#[test]
+fn at_every_bound_the_newest_is_refused_and_the_others_stay() {
+    // Of each bound: what fills it, with how many.
+    let all: [(&str, NodeConfig, u32); 4] = [
+        ("peers", NodeConfig { peers: 5, sessions: 64, handshakes: 64, ..config(1) }, 5),
+        ("sessions", NodeConfig { peers: 64, sessions: 16, handshakes: 64, ..config(1) }, 16),
+        ("handshakes", NodeConfig { peers: 64, sessions: 64, handshakes: 12, ..config(1) }, 6),
+        ("stranger_slots", NodeConfig { peers: 512, sessions: 1024, handshakes: 512, ..config(1) }, 127),
+    ];
+    for (name, config, most) in all {
+        let mut w = World::new(1);
+        w.nodes[0] = Node::new(config, [5; 32]);
+        let confirm = name == "stranger_slots";
+        let results = crowd(&mut w, 0..most + 3, confirm);
+        // With a confirmation, each makes two calls at most.
+        let (good, bad): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+        assert!(good.len() >= most as usize, "{name}: {} taken", good.len());
+        assert_eq!(bad, vec![Err(DropReason::Limit); 3], "{name}: the newest, with its reason");
+        assert_eq!(limit(&w, name).used as u32, most, "{name}: none was pushed out");
+    }
+}

@@ -72,7 +72,8 @@ fn counters_are_not_used_again_after_a_restart_with_adopted_keys() {
     let slot = w.nodes[0].peers().next().and_then(|p| p.slot).expect("a slot");
     restart(&mut w, 0, 1);
     let expires_ns = w.now_ns + 100 * SECOND;
-    w.nodes[0].restore_slot(slot, b);
+    let now = w.now();
+    w.nodes[0].restore_slot(now, slot, b);
     assert!(w.nodes[0].restore_index(index, expires_ns));
     let late = seal(&mut w, 1, 0);
     w.deliver(Flight { to: 0, origin: Origin::Direct(endpoint(1)), bytes: late });

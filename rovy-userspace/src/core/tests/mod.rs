@@ -19,6 +19,7 @@ mod routing;
 mod rules;
 mod sealed;
 mod sessions;
+mod simultaneous;
 mod timers;
 
 const SECOND: u64 = 1_000_000_000;

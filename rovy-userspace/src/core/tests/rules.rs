@@ -94,7 +94,7 @@ impl World {
         self.flights.pop().expect("a hello")
     }
 
-    fn sessions(&self) -> Vec<usize> {
+    pub(super) fn sessions(&self) -> Vec<usize> {
         self.nodes.iter().map(|n| n.sessions().0).collect()
     }
 }
@@ -136,7 +136,7 @@ fn the_greater_peer_yields_when_its_own_hello_does_not_arrive() {
     w.deliver(lost);
     assert_eq!((w.drops.clone(), w.sessions()), (vec![DropReason::BadHandshake], vec![1, 1]));
     // Nothing of the greater one's arrives, ever; the other sends its next hello.
-    for _ in 0..12 {
+    for _ in 0..24 {
         w.now_ns += SECOND / 2;
         let now = w.now();
         w.nodes[greater].timeout(now);

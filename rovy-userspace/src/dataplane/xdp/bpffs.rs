@@ -72,21 +72,47 @@ pub(super) fn names(dir: &Path) -> Result<Vec<String>, XdpError> {
     Ok(names)
 }
 
-/// The directories beside `dir` in which an agent of another version pinned: `v` and a number.
+/// The layout that a directory of pins belongs to: its name is `v` and a number.
+pub(super) fn version(dir: &Path) -> Option<u32> {
+    dir.file_name()?.to_str()?.strip_prefix('v')?.parse().ok()
+}
+
+/// The directories beside `dir` in which an agent of another layout pinned.
 pub(super) fn other_versions(dir: &Path) -> Result<Vec<PathBuf>, XdpError> {
-    let version = |name: &str| name.strip_prefix('v').is_some_and(|n| n.parse::<u32>().is_ok());
-    let (Some(parent), Some(own)) = (dir.parent(), dir.file_name().and_then(|n| n.to_str())) else {
-        return Ok(Vec::new());
-    };
-    if !version(own) {
-        return Ok(Vec::new());
+    let (Some(parent), Some(_)) = (dir.parent(), version(dir)) else { return Ok(Vec::new()) };
+    let all = names(parent)?.into_iter().map(|n| parent.join(n));
+    Ok(all.filter(|other| version(other).is_some() && other != dir).collect())
+}
+
+/// The directory in `dir` that tells that an agent ended and left transit on purpose. The file system knows no plain files.
+const KEPT: &str = "kept";
+
+/// Notes that the agent of `dir` ends and transit is to go on.
+pub(super) fn mark_kept(dir: &Path) -> Result<(), XdpError> {
+    let mark = dir.join(KEPT);
+    match fs::create_dir(&mark) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(failed("create", &mark)(e)),
+        _ => Ok(()),
     }
-    let others = names(parent)?.into_iter().filter(|n| version(n) && n != own);
-    Ok(others.map(|n| parent.join(n)).collect())
+}
+
+/// Takes [`mark_kept`] back.
+pub(super) fn unmark_kept(dir: &Path) -> Result<(), XdpError> {
+    let mark = dir.join(KEPT);
+    match fs::remove_dir(&mark) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove", &mark)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the agent of `dir` left transit on purpose.
+pub(super) fn is_kept(dir: &Path) -> bool {
+    dir.join(KEPT).exists()
 }
 
 /// Removes `dir` with all pins in it, and the directory above when nothing else is there.
 pub(super) fn remove(dir: &Path) -> Result<(), XdpError> {
+    unmark_kept(dir)?;
     for name in names(dir)? {
         unpin(&dir.join(name))?;
     }

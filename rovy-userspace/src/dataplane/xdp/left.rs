@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, flock, futimens};
 
 use super::attach::Links;
 use super::{XdpError, bpffs, sys};
@@ -11,22 +12,47 @@ use super::{XdpError, bpffs, sys};
 /// Where every node has its directory.
 pub const ROOT: &str = "/sys/fs/bpf/rovy";
 
+/// What became of the agent that pinned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Agent {
+    /// It runs.
+    Alive,
+    /// It ended and left transit on purpose, so long ago.
+    Kept(Duration),
+    /// It ended without tidying up; it was alive so long ago.
+    Crashed(Duration),
+}
+
 /// The pins of one node and one layout.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Left {
     /// The directory.
     pub dir: PathBuf,
-    /// Whether an agent runs that holds it.
-    pub alive: bool,
+    /// Whose they are.
+    pub agent: Agent,
     /// Pins of XDP links whose device is gone.
     pub dead_links: Vec<PathBuf>,
 }
 
-/// Marks a directory as held for as long as the file is open.
-pub(super) fn hold(dir: &Path) -> Option<File> {
-    let file = File::open(dir).ok()?;
-    flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
-    Some(file)
+/// Marks a directory as held for as long as the value lives.
+pub(super) struct Hold(Option<File>);
+
+impl Hold {
+    pub(super) fn take(dir: &Path) -> Self {
+        let file = File::open(dir).ok();
+        Self(file.filter(|file| flock(file, FlockOperation::NonBlockingLockShared).is_ok()))
+    }
+
+    /// Tells that the agent is alive now: the directory's time of change is its last sign of life.
+    pub(super) fn beat(&self) {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        if let Some(file) = &self.0
+            && let Err(error) = futimens(file, &times)
+        {
+            tracing::debug!(%error, "cannot leave a sign of life");
+        }
+    }
 }
 
 /// Every directory of pins below `root`, normally [`ROOT`].
@@ -45,7 +71,7 @@ pub fn left(root: &Path) -> Result<Vec<Left>, XdpError> {
             let names = names(&dir)?;
             let pins = names.iter().filter(|name| Links::is_pin(name)).map(|name| dir.join(name));
             let dead_links = pins.filter(|pin| matches!(sys::link_ifindex(pin), Ok(0))).collect();
-            all.push(Left { alive: held(&dir), dir, dead_links });
+            all.push(Left { agent: agent(&dir), dir, dead_links });
         }
     }
     all.sort_by(|a, b| a.dir.cmp(&b.dir));
@@ -60,7 +86,12 @@ fn names(dir: &Path) -> Result<Vec<String>, XdpError> {
     }
 }
 
-fn held(dir: &Path) -> bool {
-    let Ok(file) = File::open(dir) else { return false };
-    flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+fn agent(dir: &Path) -> Agent {
+    let held = |file: File| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
+    if File::open(dir).is_ok_and(held) {
+        return Agent::Alive;
+    }
+    let changed = dir.metadata().and_then(|m| m.modified()).ok();
+    let age = changed.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+    if bpffs::is_kept(dir) { Agent::Kept(age) } else { Agent::Crashed(age) }
 }

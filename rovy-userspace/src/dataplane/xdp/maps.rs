@@ -1,6 +1,6 @@
 //! The maps, written by one thread: the agent's tables as the programs see them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,10 @@ pub(super) struct Maps {
     ports: Array<MapData, u64>,
     locals: BpfHash<MapData, Plain<LocalKey>, u64>,
     secrets: Array<MapData, Plain<Secrets>>,
-    /// Entries of `TX` and when they were switched away from, for [`GRACE`].
+    /// Entries of `TX` that hold keys no more in use, and when they were switched away from, for [`GRACE`].
     idle_since: HashMap<u32, Instant>,
+    /// Slots that an earlier agent sent over, until somebody sends over them by new keys or the old ones have expired.
+    adopted: BTreeMap<u16, u64>,
     sessions: u32,
     slot_count: u32,
 }
@@ -56,7 +58,7 @@ impl Maps {
         let Map::DevMap(ports) = take("PORTS")? else {
             return Err(XdpError::Program { what: "use", reason: "PORTS is not a map of devices".into() });
         };
-        Ok(Self {
+        let mut maps = Self {
             config: open!("CONFIG"),
             rx: open!("RX"),
             replay: open!("REPLAY"),
@@ -69,9 +71,35 @@ impl Maps {
             locals: open!("LOCALS"),
             secrets: open!("SECRETS"),
             idle_since: HashMap::new(),
+            adopted: BTreeMap::new(),
             sessions: params.sessions,
             slot_count: params.width.slots(),
-        })
+        };
+        maps.find_idle()?;
+        Ok(maps)
+    }
+
+    /// Finds what a former agent did not come to wipe.
+    fn find_idle(&mut self) -> Result<(), XdpError> {
+        for slot in 0..self.slot_count {
+            let active = self.active(slot as u16)?;
+            for entry in [2 * slot, 2 * slot + 1] {
+                if Some(entry) != active && self.tx_at(entry)? != TxLink::default() {
+                    self.idle_since.insert(entry, Instant::now());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Wipes the keys of entries that nothing sends by any more.
+    pub(super) fn wipe_idle(&mut self) -> Result<(), XdpError> {
+        let due: Vec<u32> = self.idle_since.iter().filter(|(_, at)| at.elapsed() >= GRACE).map(|(e, _)| *e).collect();
+        for entry in due {
+            self.tx.set(entry, Plain(TxLink::default()), 0).map_err(XdpError::map("write", "TX"))?;
+            self.idle_since.remove(&entry);
+        }
+        Ok(())
     }
 
     /// Writes what the program needs to know, and forgets whose addresses were this node's: the agent tells them anew.
@@ -178,9 +206,8 @@ impl Maps {
         {
             return Ok(());
         }
-        self.idle_since.retain(|_, since| since.elapsed() < GRACE);
         let entry = self.idle(slot, active);
-        if let Some(since) = self.idle_since.get(&entry) {
+        if let Some(since) = self.idle_since.remove(&entry) {
             std::thread::sleep(GRACE.saturating_sub(since.elapsed()));
         }
         self.tx.set(entry, Plain(*tx), 0).map_err(XdpError::map("write", "TX"))?;
@@ -195,6 +222,7 @@ impl Maps {
     }
 
     fn switch(&mut self, slot: u16, from: Option<u32>, to: u32) -> Result<(), XdpError> {
+        self.adopted.remove(&slot);
         self.slots.set(u32::from(slot), to, 0).map_err(XdpError::map("write", "SLOTS"))?;
         if let Some(entry) = from {
             self.idle_since.insert(entry, Instant::now());
@@ -210,8 +238,32 @@ impl Maps {
         free.max_by_key(idle_for).unwrap_or(first)
     }
 
+    /// The sending sides that an earlier agent left, by slot.
+    pub(super) fn adopt(&mut self) -> Result<Vec<(u16, TxLink)>, XdpError> {
+        let all = self.transmitters()?;
+        self.adopted = all.iter().map(|(slot, tx)| (*slot, tx.expires_ns)).collect();
+        Ok(all)
+    }
+
+    /// Ends the slots of an earlier agent whose keys have expired.
+    pub(super) fn end_expired(&mut self, now_ns: u64) -> Result<Vec<u16>, XdpError> {
+        let expired: Vec<u16> = self.adopted.iter().filter(|(_, at)| **at <= now_ns).map(|(slot, _)| *slot).collect();
+        for slot in &expired {
+            self.clear_tx(*slot)?;
+        }
+        Ok(expired)
+    }
+
+    pub(super) fn written_entries(&self) -> Result<usize, XdpError> {
+        let mut written = 0;
+        for entry in 0..2 * self.slot_count {
+            written += usize::from(self.tx_at(entry)? != TxLink::default());
+        }
+        Ok(written)
+    }
+
     /// The sending sides in use, by slot.
-    pub(super) fn transmitters(&self) -> Result<Vec<(u16, TxLink)>, XdpError> {
+    fn transmitters(&self) -> Result<Vec<(u16, TxLink)>, XdpError> {
         let mut out = Vec::new();
         for slot in 1..self.slot_count {
             let slot = slot as u16;

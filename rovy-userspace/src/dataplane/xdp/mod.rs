@@ -21,7 +21,7 @@ pub use attach::{Attached, Mode, Wish};
 pub use counters::{Counters, Windows};
 pub use error::XdpError;
 pub use given::make as make_for_others;
-pub use left::{Left, ROOT as PIN_ROOT, left};
+pub use left::{Agent, Left, ROOT as PIN_ROOT, left};
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -90,7 +90,7 @@ struct Own {
     links: Links,
     pin_dir: PathBuf,
     /// Tells others that somebody is here.
-    _hold: Option<std::fs::File>,
+    hold: left::Hold,
 }
 
 /// What needs CAP_SYS_ADMIN and CAP_SYS_RESOURCE, for an agent that gives them up: mounts the BPF file system and lifts the
@@ -133,16 +133,18 @@ impl Xdp {
     pub fn open_object(params: &Params, object: &[u8]) -> Result<(Self, Adopted), XdpError> {
         bpffs::raise_memlock();
         bpffs::prepare(&params.pin_dir)?;
-        let hold = left::hold(&params.pin_dir);
+        let hold = left::Hold::take(&params.pin_dir);
         object::drop_unfit_maps(params)?;
+        object::inherit_links(params)?;
         let mut ebpf = object::load(params, object)?;
         let log = object::Log::open(&mut ebpf, params.log_level);
         let mut maps = Maps::take(object::take_maps(&mut ebpf), params)?;
         maps.configure(params)?;
         let mut links = Links::new(&params.pin_dir);
         let attached = links.adopt(&mut ebpf, &mut maps)?;
-        let adopted = Adopted { links: maps.transmitters()?, receivers: maps.receivers()?, attached };
-        let program = Program::Own(Own { ebpf, links, pin_dir: params.pin_dir.clone(), _hold: hold });
+        bpffs::unmark_kept(&params.pin_dir)?;
+        let adopted = Adopted { links: maps.adopt()?, receivers: maps.receivers()?, attached };
+        let program = Program::Own(Own { ebpf, links, pin_dir: params.pin_dir.clone(), hold });
         Ok((Self::over(program, maps, params, log)?, adopted))
     }
 
@@ -323,6 +325,42 @@ impl Xdp {
     /// Hands what the program has logged to `tracing`. Call it now and then while a log level is set.
     pub fn flush_log(&mut self) {
         self.log.flush();
+    }
+
+    /// Ends slots of an earlier agent whose keys have expired at `now_ns` of the monotonic clock, and returns them; wipes the
+    /// keys of entries that nothing sends by any more; leaves a sign of life. Call it every few seconds.
+    ///
+    /// # Errors
+    /// The map cannot be read or written.
+    pub fn tidy(&mut self, now_ns: u64) -> Result<Vec<u16>, XdpError> {
+        if let Program::Own(own) = &mut self.program {
+            own.hold.beat();
+        }
+        let ended = self.maps.end_expired(now_ns)?;
+        self.maps.wipe_idle()?;
+        Ok(ended)
+    }
+
+    /// Entries of sending sides that hold anything, those in use and those to be wiped; for tests.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn written_entries(&self) -> Result<usize, XdpError> {
+        self.maps.written_entries()
+    }
+
+    /// Notes, for `rovy doctor` on this host, that transit is left on purpose. What is dropped without this has crashed.
+    ///
+    /// # Errors
+    /// The mark cannot be made; transit goes on all the same.
+    pub fn keep(&mut self) -> Result<(), XdpError> {
+        match &mut self.program {
+            Program::Own(own) => {
+                own.hold.beat();
+                bpffs::mark_kept(&own.pin_dir)
+            }
+            Program::Given(_) => Ok(()),
+        }
     }
 
     /// Takes the program off all devices and removes every pin: transit in the kernel ends. Dropping an [`Xdp`] instead

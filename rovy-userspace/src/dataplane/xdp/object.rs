@@ -1,15 +1,18 @@
 //! The committed BPF object: its maps' sizes, its load, its log.
 
 use std::collections::HashMap;
+use std::path::Path;
 
-use aya::maps::{MapInfo, MapType};
+use aya::maps::{MapData, MapInfo, MapType};
 use aya::programs::Xdp as Program;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use rovy_common::count::COUNTERS;
 use rovy_common::hello::Prefix;
 use rovy_common::label::Width;
-use rovy_common::maps::{Buckets, Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink};
+use rovy_common::maps::{
+    Buckets, Config, LAYOUT, LINKS_SINCE, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink,
+};
 
 use super::{Params, XdpError, bpffs};
 
@@ -32,6 +35,12 @@ pub(super) struct Shape {
     value: usize,
     entries: u32,
 }
+
+/// The maps that links consist of. They name each other's entries, so they stay together.
+const OF_LINKS: [&str; 6] = ["RX", "REPLAY", "SLOTS", "TX", "COUNTERS", "PORTS"];
+/// Those that the agent maps into its memory (`BPF_F_MMAPABLE`).
+const SHARED: [&str; 2] = ["REPLAY", "COUNTERS"];
+const MMAPABLE: u32 = 1 << 10;
 
 pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 13] {
     let slots = width.slots();
@@ -68,7 +77,7 @@ pub(super) fn drop_unfit_maps(params: &Params) -> Result<(), XdpError> {
     let pinned = bpffs::names(&params.pin_dir)?;
     let shapes = shapes(params.sessions, params.width);
     let present = shapes.iter().filter(|s| pinned.iter().any(|p| p == s.name)).count();
-    let fit = present == shapes.len() && shapes.iter().all(|s| pinned_fits(params, s));
+    let fit = present == shapes.len() && shapes.iter().all(|s| pinned_fits(&params.pin_dir, s));
     if present != 0 && !fit {
         tracing::info!(dir = %params.pin_dir.display(), "the pinned BPF maps have other sizes: starting afresh");
     }
@@ -80,8 +89,8 @@ pub(super) fn drop_unfit_maps(params: &Params) -> Result<(), XdpError> {
     Ok(())
 }
 
-fn pinned_fits(params: &Params, shape: &Shape) -> bool {
-    MapInfo::from_pin(params.pin_dir.join(shape.name)).is_ok_and(|info| fits(&info, shape))
+fn pinned_fits(dir: &Path, shape: &Shape) -> bool {
+    MapInfo::from_pin(dir.join(shape.name)).is_ok_and(|info| fits(&info, shape))
 }
 
 /// Whether a map has the shape.
@@ -90,6 +99,32 @@ pub(super) fn fits(info: &MapInfo, shape: &Shape) -> bool {
         && info.key_size() as usize == shape.key
         && info.value_size() as usize == shape.value
         && info.max_entries() == shape.entries
+        && (info.map_flags() & MMAPABLE != 0) == SHARED.contains(&shape.name)
+}
+
+/// Pins the maps of links that an agent of another layout left here too, where their layout is the same: both programs use
+/// the same maps then, and the change from one to the other loses nothing. Only into a directory without maps.
+pub(super) fn inherit_links(params: &Params) -> Result<(), XdpError> {
+    if params.pin_dir.join("RX").exists() {
+        return Ok(());
+    }
+    let shapes: Vec<_> =
+        shapes(params.sessions, params.width).into_iter().filter(|s| OF_LINKS.contains(&s.name)).collect();
+    // The newest first: an agent of an older layout ran before that of a newer one.
+    let mut others = bpffs::other_versions(&params.pin_dir)?;
+    others.retain(|dir| bpffs::version(dir).is_some_and(|v| (LINKS_SINCE..LAYOUT).contains(&v)));
+    others.sort_by_key(|dir| std::cmp::Reverse(bpffs::version(dir)));
+    let Some(from) = others.iter().find(|dir| shapes.iter().all(|s| pinned_fits(dir, s))) else { return Ok(()) };
+    for shape in shapes {
+        let repin = || {
+            MapData::from_pin(from.join(shape.name))?
+                .pin(params.pin_dir.join(shape.name))
+                .map_err(|e| aya::maps::MapError::PinError { name: Some(shape.name.into()), error: e })
+        };
+        repin().map_err(XdpError::map("take over", shape.name))?;
+    }
+    tracing::info!(from = %from.display(), "took over the links of an agent of another layout");
+    Ok(())
 }
 
 /// The object that is committed beside the sources of the programs.

@@ -38,6 +38,9 @@ pub enum KeyfileError {
         /// What the system said.
         source: io::Error,
     },
+    /// Others may write the file.
+    #[error("{}: {}", .0.display(), .1)]
+    Exposed(PathBuf, String),
     /// A new file cannot be written.
     #[error("{path}: cannot write it: {source}")]
     Write {
@@ -126,12 +129,11 @@ pub fn load(path: &Path) -> Result<Loaded, KeyfileError> {
     if !meta.is_file() {
         return Err(failed(io::Error::other("not a regular file")));
     }
+    let mode = meta.permissions().mode();
+    let warning =
+        super::guarded(path, mode, "the private key").map_err(|why| KeyfileError::Exposed(path.into(), why))?;
     let mut loaded = read(path, file)?;
-    let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        let at = path.display();
-        loaded.warnings.push(format!("{at}: mode {mode:04o} lets others read the private key; `chmod 600 {at}`"));
-    }
+    loaded.warnings.extend(warning);
     Ok(loaded)
 }
 

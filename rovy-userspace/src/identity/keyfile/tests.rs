@@ -37,11 +37,24 @@ fn a_file_others_can_read_is_taken_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keyfile.toml");
     std::fs::write(&path, GOOD).unwrap();
-    for (mode, warnings) in [(0o644, 1), (0o640, 1), (0o602, 1), (0o600, 0), (0o400, 0)] {
+    for (mode, warnings) in [(0o644, 1), (0o640, 1), (0o604, 1), (0o600, 0), (0o400, 0)] {
         set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         let loaded = load(&path).unwrap();
         assert_eq!(loaded.warnings.len(), warnings, "{mode:o}");
         assert!(loaded.warnings.iter().all(|w| w.contains(&format!("{mode:04o}")) && w.contains("chmod 600")));
+    }
+}
+
+#[test]
+fn a_file_others_can_write_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keyfile.toml");
+    std::fs::write(&path, GOOD).unwrap();
+    for mode in [0o602, 0o620, 0o660, 0o666] {
+        set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let error = load(&path).err().unwrap();
+        assert!(matches!(error, KeyfileError::Exposed(..)), "{error}");
+        assert!(error.to_string().contains(&format!("{mode:04o}")) && error.to_string().contains("chmod 600"));
     }
 }
 

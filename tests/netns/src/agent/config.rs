@@ -14,6 +14,10 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// Name of the TUN device; none without.
     pub tun: Option<String>,
+    /// `node.psk_file`.
+    pub psk_file: Option<String>,
+    /// `psk_file` of every peer.
+    pub peer_psk_file: Option<String>,
 }
 
 /// A `[[peer]]` entry.
@@ -37,8 +41,14 @@ impl Config {
         if let Some(name) = &self.tun {
             text += &format!("ifname = {name:?}\n");
         }
+        if let Some(file) = &self.psk_file {
+            text += &format!("\n[node]\npsk_file = {file:?}\n");
+        }
         for peer in &self.peers {
             text += &format!("\n[[peer]]\nid = \"{}\"\naddresses = {:?}\n", peer.id, peer.addresses);
+            if let Some(file) = &self.peer_psk_file {
+                text += &format!("psk_file = {file:?}\n");
+            }
         }
         text
     }

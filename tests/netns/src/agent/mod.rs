@@ -34,6 +34,7 @@ pub struct Agent {
     nobody: bool,
     peer_id: PeerId,
     arguments: Vec<String>,
+    setpriv: Vec<String>,
     child: Option<Child>,
 }
 
@@ -66,6 +67,7 @@ impl Agent {
             nobody: false,
             peer_id,
             arguments: Vec::new(),
+            setpriv: Vec::new(),
             child: None,
         })
     }
@@ -151,7 +153,9 @@ impl Agent {
     pub fn start_with(&mut self, args: &[&str]) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log())?;
         // The agent goes with the thread that started it, even when that is killed.
-        let mut command = self.inside(self.nobody, &["--pdeathsig", "KILL"]);
+        let mut setpriv = vec!["--pdeathsig", "KILL"];
+        setpriv.extend(self.setpriv.iter().map(String::as_str));
+        let mut command = self.inside(self.nobody, &setpriv);
         command.arg("start").arg("-D").arg(self.dir()).args(args);
         if !args.contains(&"--log") {
             command.args(["--log", "info,rovy_userspace=debug"]);
@@ -201,6 +205,29 @@ impl Agent {
     /// When it was not running, or does not end in time.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)
+    }
+
+    /// Ends the agent as `systemctl restart` would, and returns its status.
+    ///
+    /// # Errors
+    /// As [`Agent::terminate`].
+    pub fn leave(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::USR1)
+    }
+
+    /// Runs another binary from the next start on.
+    pub fn upgrade(&mut self, binary: &Path) {
+        self.binary = binary.to_path_buf();
+    }
+
+    /// Starts the agent with no more capabilities than these, as `setpriv` names them.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_bounded(&mut self, capabilities: &[&str]) -> Result<()> {
+        let set = capabilities.iter().map(|c| format!(",+{c}")).collect::<String>();
+        self.setpriv = vec!["--bounding-set".to_owned(), format!("-all{set}")];
+        self.start()
     }
 
     fn signal(&mut self, signal: Signal) -> Result<ExitStatus> {
