@@ -78,7 +78,7 @@ impl Host {
             probes: Budget::default(),
         };
         // Header and codec in front, tag behind.
-        let workload_len = size_of::<wire::Data>() + 4 + packet_len + TAILROOM;
+        let workload_len = size_of::<wire::Data>() + 4 + packet_len + wire::AEAD_TAG;
         Self { node: Node::new(config, seed), tables: Tables::new(width, None), mtu, workload_len }
     }
 

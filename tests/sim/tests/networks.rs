@@ -75,6 +75,13 @@ fn flows_find_a_way_around_what_dies() {
     }
 }
 
+/// Packets of the workload, a thousand bytes over each link, do not count as control.
+#[test]
+fn a_flow_over_its_only_route_costs_some_echoes() {
+    let f = figures(&Options { pairs: 1, ..network(Shape::Line, 10) }, 1);
+    assert!((1.0..400.0).contains(&f.control_bytes_per_node_s), "{}", f.control_bytes_per_node_s);
+}
+
 /// What a lookup sends is bounded by links and copies, and nothing goes on being sent when it is over.
 #[test]
 fn a_lookup_costs_a_few_messages_a_link() {
