@@ -8,6 +8,7 @@ mod fuzz;
 mod install;
 mod setup;
 mod sh;
+mod sim;
 mod test;
 mod vm;
 
@@ -38,6 +39,8 @@ enum Command {
     Bench(bench::Args),
     /// Search inputs that break a parser or the core, and keep those that reach something new
     Fuzz(fuzz::Args),
+    /// Simulate networks of many nodes
+    Sim(sim::Args),
     /// Boot another kernel under QEMU and load the BPF programs there
     Vm(vm::Args),
     /// Build rovy and install it
@@ -54,6 +57,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo(args) => demo::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Sim(args) => sim::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::Install(args) => install::run(&args),
         Command::Dist(args) => dist::run(&args),
