@@ -67,9 +67,23 @@ impl Node {
     fn heard(&mut self, now: Now, origin: &Origin, id: PeerId, index: u32, kind: u32) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.received_ns = Some(now.mono_ns);
-        if peer.next == Some(index) {
+        // An opened link says nothing about link 0, and may overtake the message that does.
+        let confirms = peer.next == Some(index) && kind != codec::LINK;
+        let direct = matches!(origin, Origin::Direct(_));
+        // What confirming sends goes to where the peer is now.
+        if direct {
+            self.follow(now, origin, id, index, kind);
+        }
+        if confirms {
             self.confirmed(now, id, index);
         }
+        if !direct {
+            self.follow(now, origin, id, index, kind);
+        }
+    }
+
+    /// Follows a peer to where its message came from.
+    fn follow(&mut self, now: Now, origin: &Origin, id: PeerId, index: u32, kind: u32) {
         let Some(session) = self.session(index) else { return };
         let back = origin.back();
         match (&session.path, &back) {

@@ -289,10 +289,10 @@ impl Node {
             tracing::debug!(peer = %id, %seen, "the peer sees this node's hello come from there");
         }
         self.install(now, index, session);
+        // The responder sends on the new session only after it heard of it: a keepalive tells it, before links are opened.
+        self.send_data(now, index, codec::KEEPALIVE, &[]);
         self.promote(now, id, index);
         self.arrived(now, id, origin);
-        // The responder sends on the new session only after it heard of it: a keepalive tells it.
-        self.send_data(now, index, codec::KEEPALIVE, &[]);
         self.flush(now, id);
         Ok(())
     }

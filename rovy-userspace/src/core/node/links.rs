@@ -95,6 +95,12 @@ impl Node {
             }
             Some((Stage::Opening { .. }, _)) | None => {}
         }
+        // It overtook what confirms the session, or came by the way of link 0, which the peer knows to be elsewhere: each end took
+        // another copy of the handshake. The peer's next message moves link 0, and its next try finds the way free.
+        let current = self.peers.get(&id).is_some_and(|p| p.current == Some(index));
+        if !current || self.session(index).is_some_and(|s| s.endpoint() == Some(&from)) {
+            return;
+        }
         if !self.yields(index, n, &from) {
             return;
         }
@@ -136,9 +142,8 @@ impl Node {
     /// A receiver index for a link that the peer wants, when it may have it: the operator named the peer, the way is no
     /// link yet, and there is a slot.
     fn room_for_link(&mut self, now: Now, id: PeerId, index: u32, n: u8, from: &Endpoint) -> Option<u32> {
-        let current = self.peers.get(&id)?.current == Some(index);
         let known = self.session(index)?.link_at(from).is_some();
-        if !current || known || self.stranger(id) {
+        if known || self.stranger(id) {
             return None;
         }
         self.slot_for(now.mono_ns, id, n)?;

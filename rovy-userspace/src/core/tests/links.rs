@@ -494,3 +494,29 @@ fn sealed_transit_leads_back_over_the_link_it_came_by() {
         assert_eq!(w.receiving[1][&sealed.index].slot, link.slot.expect("a slot"));
     }
 }
+
+#[test]
+fn ends_that_took_different_copies_of_a_hello_still_get_both_links() {
+    let mut w = World::new(2);
+    let (a, b, now) = (w.id(0), w.id(1), w.now());
+    w.nodes[1].connect(now, a, vec![], true);
+    w.nodes[0].connect(now, b, vec![endpoint(1), BROADCAST], true);
+    w.collect(0);
+    let by_ethernet = |f: &Flight| matches!(f.origin, Origin::Direct(Endpoint::Ethernet { .. }));
+    w.flights.sort_by_key(|f| !by_ethernet(f));
+    for hello in std::mem::take(&mut w.flights) {
+        w.deliver(hello);
+    }
+    w.flights.sort_by_key(by_ethernet);
+    assert_eq!(w.flights.len(), 2, "the response over both ways");
+    let response = w.flights.remove(0);
+    w.deliver(response);
+    // What opens the second link overtakes what confirms the session.
+    w.flights.reverse();
+    w.settle();
+    w.run(3 * SECOND);
+    for n in [0, 1] {
+        let stands = w.stands(n);
+        assert!(stands.len() == 2 && stands.iter().all(|(_, state, _)| *state == LinkState::Up), "{n}: {stands:?}");
+    }
+}
