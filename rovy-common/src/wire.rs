@@ -224,7 +224,7 @@ pub struct Transit {
 pub struct Control {
     /// Common header.
     pub header: Header,
-    /// What it is: echo request 1, echo reply 2, error 3.
+    /// What it is, one of [`control`].
     pub kind: u8,
     /// For an error: the reason.
     pub reason: u8,
@@ -232,6 +232,46 @@ pub struct Control {
     pub mtu: U16,
     /// Matches a reply or error with what it answers.
     pub nonce: U64,
+}
+
+/// Type 7, echo request: who asks, and as many bytes as the reply has.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct EchoRequest {
+    /// Kind [`control::ECHO_REQUEST`].
+    pub control: Control,
+    /// The requester's.
+    pub public_key: [u8; 32],
+    /// Zero.
+    pub reserved: [u8; 24],
+}
+
+/// Type 7, echo reply.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct EchoReply {
+    /// Kind [`control::ECHO_REPLY`], with the nonce of the request.
+    pub control: Control,
+    /// The responder's.
+    pub public_key: [u8; 32],
+    /// The responder's slot of the link that the request came by.
+    pub slot: U16,
+    /// Bytes of the responder's slots: 1 or 2.
+    pub width: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
+    /// Over what stands before it, but for the header.
+    pub mac: [u8; 16],
+}
+
+/// Kinds of a [`Control`] message.
+pub mod control {
+    /// Who is there?
+    pub const ECHO_REQUEST: u8 = 1;
+    /// The answer.
+    pub const ECHO_REPLY: u8 = 2;
+    /// A message could not be passed on.
+    pub const ERROR: u8 = 3;
 }
 
 /// The body of a data message of codec [`codec::LINK`]: about one of the links of its session.
@@ -357,6 +397,8 @@ const _: () = assert!(size_of::<Data>() == 16);
 const _: () = assert!(size_of::<Beacon>() == 40);
 const _: () = assert!(size_of::<Transit>() == 40);
 const _: () = assert!(size_of::<Control>() == 16);
+const _: () = assert!(size_of::<EchoRequest>() == 72);
+const _: () = assert!(size_of::<EchoReply>() == 72);
 const _: () = assert!(size_of::<LinkMessage>() == 16);
 
 #[cfg(test)]

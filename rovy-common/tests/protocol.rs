@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::mem::offset_of;
 
 use rovy_common::DropReason;
-use rovy_common::wire::{Beacon, Control, CookieReply, Data, Header, Hello, LinkMessage, Response, Transit};
+use rovy_common::wire::{
+    Beacon, Control, CookieReply, Data, EchoReply, EchoRequest, Header, Hello, LinkMessage, Response, Transit,
+};
 
 type Rows = Vec<Vec<String>>;
 
@@ -45,6 +47,8 @@ fn message_layouts_are_those_of_the_document() {
         layout!(Beacon { header, port, reserved, public_key }),
         layout!(Transit { header, receiver_index, counter, tag, label }),
         layout!(Control { header, kind, reason, mtu, nonce }),
+        layout!(EchoRequest { control, public_key, reserved }),
+        layout!(EchoReply { control, public_key, slot, width, reserved, mac }),
         layout!(LinkMessage { op, link, reserved, receiver_index, nonce }),
     ];
     for (name, fields) in layouts {

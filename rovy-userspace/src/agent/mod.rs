@@ -4,6 +4,7 @@ mod clock;
 mod commands;
 mod counters;
 mod double;
+mod echo;
 mod engine;
 mod handover;
 mod kernel;

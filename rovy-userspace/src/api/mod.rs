@@ -13,8 +13,8 @@ pub use client::{Client, ClientError};
 pub use command::{Command, Failure, FailureKind, Reply, Request, Requests};
 pub use server::{ApiError, Server, serve};
 pub use types::{
-    Drops, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener, ListenerState, MapSizes, Peer, PeerLink,
-    PeerState, PeerTransit, RouteInfo, RouteSource, Stats, TransitStats, Wants,
+    Drops, Echo, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener, ListenerState, MapSizes, Peer, PeerLink,
+    PeerState, PeerTransit, RouteInfo, RouteSource, Stats, Trace, TraceHop, TransitStats, Wants,
 };
 
 #[cfg(test)]

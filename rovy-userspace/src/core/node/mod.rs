@@ -1,6 +1,7 @@
 //! The node: peers, sessions and routes behind four verbs.
 
 mod data;
+mod echo;
 mod entries;
 mod handshakes;
 mod limits;
@@ -24,6 +25,7 @@ use rovy_common::siphash::Key;
 use rovy_common::{DropReason, wire};
 
 use super::action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
+use super::echo::Echoes;
 use super::index::Indices;
 use super::peer::{Peer, Psk};
 use super::random::Rng;
@@ -106,6 +108,7 @@ pub struct Node {
     entries: Vec<Option<Entry>>,
     slots: Slots,
     stamps: Stamps,
+    echoes: Echoes,
     last_timestamp: Stamp,
     half_open: usize,
     handshakes: u64,
@@ -134,6 +137,7 @@ impl Node {
             entries: std::iter::repeat_with(|| None).take(sessions as usize).collect(),
             slots: Slots::new(config.width),
             stamps: Stamps::default(),
+            echoes: Echoes::default(),
             last_timestamp: Stamp::default(),
             half_open: 0,
             handshakes: 0,
@@ -177,8 +181,9 @@ impl Node {
             wire::MessageType::Response => self.response(now, origin, message).map(|()| Inbound::Done),
             wire::MessageType::Data => self.data(now, origin, message),
             wire::MessageType::CookieReply => self.cookie_reply(now, origin, message).map(|()| Inbound::Done),
-            // Answered and used from the day that discovery and errors exist.
-            wire::MessageType::Beacon | wire::MessageType::Control => Err(DropReason::NotAllowed),
+            wire::MessageType::Control => self.control(now, origin, message).map(|()| Inbound::Done),
+            // Used from the day that discovery exists.
+            wire::MessageType::Beacon => Err(DropReason::NotAllowed),
             wire::MessageType::Transit => Err(DropReason::Malformed),
         }
     }

@@ -9,7 +9,7 @@ use crate::identity::PeerId;
 
 impl Node {
     /// The slot of the link that carries data, of a neighbour.
-    fn slot_in_use(&self, id: PeerId, session: &Session) -> Option<u16> {
+    pub(super) fn slot_in_use(&self, id: PeerId, session: &Session) -> Option<u16> {
         session.endpoint()?;
         self.slots.of(id, session.links.active()).or_else(|| self.slots.of(id, 0))
     }

@@ -13,6 +13,7 @@ use crate::identity::{PeerId, SecretKey};
 use crate::transport::Endpoint;
 
 mod cookies;
+mod echo;
 mod input;
 mod limits;
 mod links;
