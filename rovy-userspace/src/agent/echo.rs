@@ -16,8 +16,8 @@ use rovy_common::label::Width;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked for. The core measures the time.
 const LOOK: Duration = Duration::from_millis(2);
-/// How long a trace may take before it asks the end alone.
-const TRACE: Duration = Duration::from_secs(7);
+/// How long a trace may take before it asks the end alone: a step takes two seconds, the end one, and a command ten.
+const TRACE: Duration = Duration::from_secs(6);
 /// Hops without an answer, one after the other, before it does.
 const SILENT: u32 = 3;
 
@@ -98,7 +98,7 @@ impl Control {
                 why = Some(if silent >= SILENT {
                     format!("{SILENT} hops in a row did not answer; the hops up to the end of the route were left out")
                 } else {
-                    format!("after {} s; the hops up to the end of the route were left out", TRACE.as_secs())
+                    format!("it took {} s; the hops up to the end of the route were left out", TRACE.as_secs())
                 });
                 asked = self.ask(None, (slot, &rest), probes).await?;
                 let left = walk.step(rest.len() - walk.at);

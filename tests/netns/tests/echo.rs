@@ -3,11 +3,12 @@
 use anyhow::{Context as _, Result, ensure};
 use rovy_netns::agent::DEADLINE;
 use rovy_netns::line::route;
-use rovy_netns::{Line, Link, Mode, wait};
+use rovy_netns::{Line, Link, Mode, ping, wait};
 use rovy_userspace::api::Trace;
 use rovy_userspace::identity::PeerId;
 use rovy_userspace::multiaddr::Route;
 use serde_json::Value;
+use std::time::Duration;
 
 fn echoes(line: &Line, to: PeerId, arguments: &[&str]) -> Result<Value> {
     line.a.json(&[&["ping", &to.to_string(), "-i", "0.1"], arguments].concat())
@@ -60,11 +61,8 @@ fn ping_and_trace_over_the_kernel() -> Result<()> {
     shows_the_way(&line, 1)
 }
 
-#[test]
-fn ping_and_trace_over_sealed_links_and_wide_slots() -> Result<()> {
-    rovy_netns::root_only!();
-    let mut line = Line::new(Link::Eth, Mode::Generic)?;
-    line.r.set_transit(line.a.peer_id(), "sealed")?;
+/// Starts the line with slots of two bytes at r.
+fn start_wide(line: &mut Line) -> Result<()> {
     line.r.edit("[listen]", "[node]\nslot_width = 2\n\n[listen]")?;
     line.r.start()?;
     line.a.start()?;
@@ -73,8 +71,36 @@ fn ping_and_trace_over_sealed_links_and_wide_slots() -> Result<()> {
     let (r_to_a, r_to_b) = (line.r.wait_neighbour(line.a.peer_id())?, line.r.wait_neighbour(line.b.peer_id())?);
     route(&line.a, line.b.peer_id(), &format!("/rovyrt/{a_to_r}.{r_to_b:0>4}"))?;
     route(&line.b, line.a.peer_id(), &format!("/rovyrt/{b_to_r}.{r_to_a:0>4}"))?;
-    wait::until("an echo from b", DEADLINE, || Ok(trace(&line, line.b.peer_id(), &[]).ok().map(drop)))?;
+    wait::until("a ping from a to b", DEADLINE, || {
+        Ok(ping::once(&line.ns_a, line.b.address(), Duration::from_millis(500))?.then_some(()))
+    })
+    .map_err(|e| line.r.explain(line.a.explain(e)))
+}
+
+#[test]
+fn ping_and_trace_over_sealed_links_and_wide_slots() -> Result<()> {
+    rovy_netns::root_only!();
+    let mut line = Line::new(Link::Eth, Mode::Generic)?;
+    line.r.set_transit(line.a.peer_id(), "sealed")?;
+    start_wide(&mut line)?;
     shows_the_way(&line, 2)
+}
+
+#[test]
+fn a_trace_goes_on_behind_a_hop_whose_agent_is_gone() -> Result<()> {
+    rovy_netns::root_only!();
+    let mut line = Line::new(Link::Udp4, Mode::Native)?;
+    start_wide(&mut line)?;
+    line.r.kill9()?;
+    // Nobody ever told a how wide r's slots are.
+    let shown = trace(&line, line.b.peer_id(), &[])?;
+    ensure!(shown.reached && shown.why.is_none() && shown.hops.len() == 2, "{shown:?}");
+    let (r, b) = (&shown.hops[0], &shown.hops[1]);
+    ensure!((r.peer_id, r.rtt_us, r.answers) == (None, None, 0), "{shown:?}");
+    ensure!((b.peer_id, b.slot.len(), b.answers) == (Some(line.b.peer_id()), 4, 1), "{shown:?}");
+    let said = echoes(&line, line.b.peer_id(), &["-c", "1"])?;
+    ensure!(said["received"] == 1, "{said}");
+    Ok(())
 }
 
 /// The message on stderr, and exit code 1.
