@@ -275,6 +275,17 @@ pub fn within<G: Gate>(gate: &G, limits: &Limits, of: Load) -> Verdict {
     }
 }
 
+/// Judges what belongs to no session, such as a beacon: a flood from one source takes nothing from another.
+#[inline(always)]
+#[must_use]
+pub fn stray<G: Gate>(gate: &G, limits: &Limits, whence: &Whence) -> Verdict {
+    match gate.bucket(&whence.prefix(), false) {
+        None => Verdict::Drop(DropReason::Limit),
+        Some(bucket) if take(&bucket, gate.now_ns(), &limits.source) => within(gate, limits, Load::Others),
+        Some(_) => Verdict::Drop(DropReason::RateLimited),
+    }
+}
+
 /// Judges a hello or response that came out of transit over a link: there is no address that a cookie could bind.
 #[must_use]
 pub fn judge_routed<G: Gate>(gate: &G, mac1: &Key, limits: &Limits, m: &Sealed, slot: u16) -> Verdict {

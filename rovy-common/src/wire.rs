@@ -225,6 +225,7 @@ pub struct Control {
     /// Common header.
     pub header: Header,
     /// What it is, one of [`control`].
+    /// What it is: echo request 1, echo reply 2, error 3, key 4.
     pub kind: u8,
     /// For an error: the reason.
     pub reason: u8,
@@ -272,6 +273,65 @@ pub mod control {
     pub const ECHO_REPLY: u8 = 2;
     /// A message could not be passed on.
     pub const ERROR: u8 = 3;
+    /// The answer to a probe without a hello: a [`super::KeyAnswer`].
+    pub const KEY: u8 = 4;
+}
+
+/// Type 7, kind [`control::KEY`]: who was looked for by address alone tells its key.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct KeyAnswer {
+    /// What all control messages start with; the nonce is the probe's id.
+    pub control: Control,
+    /// The key whose hash the address is.
+    pub public_key: [u8; 32],
+}
+
+/// Body of codec [`codec::PROBE`], followed by the hello when the target's key is known.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Probe {
+    /// Random, new for each probe.
+    pub id: U64,
+    /// A pseudonym of who looks.
+    pub origin: U64,
+    /// The address that is looked for.
+    pub target: [u8; 16],
+    /// Hops the probe may still make after the receiver.
+    pub hops_left: u8,
+    /// Hops it made: marks in use.
+    pub visited: u8,
+    /// Bytes of `label` in use.
+    pub label_len: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// A mark of each hop, the first one's first; the rest zero.
+    pub marks: [U32; PROBE_HOPS],
+    /// The way back from the receiver's sender on, the nearest hop first; the rest zero.
+    pub label: [u8; PROBE_HOPS],
+}
+
+/// Hops a probe may make, and bytes of its label: those of a long label.
+pub const PROBE_HOPS: usize = 30;
+
+/// Body of codec [`codec::ECHO`].
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Echo {
+    /// 1 request, 2 reply.
+    pub op: u8,
+    /// Zero.
+    pub reserved: [u8; 7],
+    /// The reply repeats the request's.
+    pub nonce: U64,
+}
+
+/// What an [`Echo`] is.
+pub mod echo {
+    /// To be answered along the way it came.
+    pub const REQUEST: u8 = 1;
+    /// The answer.
+    pub const REPLY: u8 = 2;
 }
 
 /// The body of a data message of codec [`codec::LINK`]: about one of the links of its session.
@@ -318,6 +378,10 @@ pub mod codec {
     pub const TRANSIT: u32 = 3;
     /// Sealed transit with a long label: a block of 32 bytes.
     pub const LONG_TRANSIT: u32 = 4;
+    /// Whether the way the message took works: an [`super::Echo`].
+    pub const ECHO: u32 = 5;
+    /// Between neighbours: a search for a node, a [`super::Probe`].
+    pub const PROBE: u32 = 6;
 }
 
 /// Feature bits of a handshake payload.
@@ -399,6 +463,9 @@ const _: () = assert!(size_of::<Transit>() == 40);
 const _: () = assert!(size_of::<Control>() == 16);
 const _: () = assert!(size_of::<EchoRequest>() == 72);
 const _: () = assert!(size_of::<EchoReply>() == 72);
+const _: () = assert!(size_of::<KeyAnswer>() == 48);
+const _: () = assert!(size_of::<Probe>() == 186);
+const _: () = assert!(size_of::<Echo>() == 16);
 const _: () = assert!(size_of::<LinkMessage>() == 16);
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::packet::{Packet, word64};
 use crate::parse::Frame;
 use crate::{maps, reply, tally};
 use rovy_common::encap;
-use rovy_common::hello::{self, Load, Sealed, Verdict, Whence};
+use rovy_common::hello::{self, Sealed, Verdict, Whence};
 use rovy_common::maps::{Config, kind};
 use rovy_common::wire::{Hello, MessageType, Response};
 use rovy_common::{DropReason, UpReason};
@@ -35,8 +35,8 @@ pub fn run(packet: &mut Packet, frame: &Frame, config: &Config) -> u32 {
 /// Something else, which goes up for this reason.
 #[inline(always)]
 #[must_use]
-pub fn other(packet: &Packet, reason: UpReason, config: &Config) -> u32 {
-    match hello::within(&Gate::now(), &config.limits, Load::Others) {
+pub fn other(packet: &Packet, frame: &Frame, reason: UpReason, config: &Config) -> u32 {
+    match hello::stray(&Gate::now(), &config.limits, &Whence::of(&frame.source)) {
         Verdict::Drop(reason) => tally::drop(packet, reason, 0),
         Verdict::Admit | Verdict::Reply(_) => tally::up(reason),
     }

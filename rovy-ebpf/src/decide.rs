@@ -29,7 +29,7 @@ pub fn run(packet: &mut Packet) -> u32 {
         Ok(found) => found,
         Err(Other::Done(action)) => return action,
         Err(Other::Handshake) => return admit::run(&mut packet.again(), &frame, config),
-        Err(Other::Stray(reason)) => return admit::other(packet, reason, config),
+        Err(Other::Stray(reason)) => return admit::other(packet, &frame, reason, config),
     };
     match hop::hop(&tables, width, Place::Kernel { moved }, rx, m) {
         Verdict::Here(_) => tally::up(UpReason::Local),

@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod dist;
 mod ebpf;
+mod fuzz;
 mod install;
 mod setup;
 mod sh;
@@ -35,6 +36,8 @@ enum Command {
     Demo(demo::Args),
     /// Measure
     Bench(bench::Args),
+    /// Search inputs that break a parser or the core, and keep those that reach something new
+    Fuzz(fuzz::Args),
     /// Boot another kernel under QEMU and load the BPF programs there
     Vm(vm::Args),
     /// Build rovy and install it
@@ -50,6 +53,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::Install(args) => install::run(&args),
         Command::Dist(args) => dist::run(&args),

@@ -93,10 +93,13 @@ impl Control {
             Command::PeerDisconnect { peer } => {
                 self.dials.borrow_mut().retain(|(id, _)| *id != peer);
                 let mut e = self.engine.borrow_mut();
+                self.note_peers(&mut e);
                 let known = e.node.disconnect(clock::now(), peer);
                 e.collect();
                 if known { Ok(Reply::Done) } else { Err(no_peer(&peer)) }
             }
+            Command::DiscoveryList => Ok(Reply::Discovery(views::discovery(self))),
+            Command::DiscoverySwitch { listener, on } => self.switch_discovery(listener.as_ref(), on),
             Command::RouteList => Ok(Reply::Routes(views::routes(self))),
             Command::RouteAdd { peer, route } => self.add_route(peer, &route),
             Command::RouteDel { peer, route } => self.remove_route(peer, route.as_ref()),
@@ -184,8 +187,21 @@ impl Control {
         if let Some(Socket::Ethernet(socket)) = &gone.socket {
             e.kernel.detach(socket.ifindex());
         }
+        e.discovery.forget(address);
         e.touch();
         true
+    }
+
+    fn switch_discovery(&self, listener: Option<&Multiaddr>, on: bool) -> Answer {
+        if let Some(address) = listener.filter(|a| self.engine.borrow().listeners.find(a).is_none()) {
+            return Err(self.no_listener(address));
+        }
+        {
+            let mut e = self.engine.borrow_mut();
+            e.discovery.switch(listener, on);
+            e.spread_beacons();
+        }
+        Ok(Reply::Discovery(views::discovery(self)))
     }
 
     fn no_listener(&self, address: &Multiaddr) -> Failure {

@@ -51,7 +51,7 @@ impl Control {
         {
             let mut e = self.engine.borrow_mut();
             for _ in 0..probes {
-                let nonce = e.node.echo(clock::now(), peer, slot, hops.clone());
+                let nonce = e.node.who_is_at(clock::now(), peer, slot, hops.clone());
                 waiting.push(nonce.map_err(refused)?);
             }
             e.collect();
@@ -61,7 +61,7 @@ impl Control {
         while !waiting.is_empty() && start.elapsed() < PATIENCE {
             tokio::time::sleep(LOOK).await;
             let mut e = self.engine.borrow_mut();
-            waiting.retain(|nonce| match e.node.answer(*nonce) {
+            waiting.retain(|nonce| match e.node.take_answer(*nonce) {
                 Some(answer) => {
                     asked.rtts.push(answer.rtt_ns);
                     asked.first.get_or_insert(answer);

@@ -10,16 +10,18 @@ use rovy_common::wire::{self, MessageType};
 use rovy_common::{Counter, DropReason};
 use tokio::sync::Notify;
 
+use super::book::Book;
 use super::clock;
+use super::discovery::Discovery;
 use super::kernel::Kernel;
 use super::linker::Links;
 use super::listeners::Listeners;
 use super::memory::Memory;
 use super::tun::Host;
-use crate::core::{Action, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
+use crate::core::{Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
 use crate::dataplane::{self, Admission, Dataplane as _, Gate, Tables};
 use crate::fc00::packet;
-use crate::transport::{Batch, Endpoint, drop_reason};
+use crate::transport::{Batch, Endpoint, Received, drop_reason};
 
 /// Actions that may wait for the linker before sockets are read no further.
 pub(super) const BACKLOG: usize = 1024;
@@ -33,6 +35,9 @@ pub(super) struct Engine {
     pub(super) listeners: Listeners,
     pub(super) links: Links,
     pub(super) host: Host,
+    pub(super) discovery: Discovery,
+    /// Every peer ever seen.
+    pub(super) book: Book,
     /// What outlives the agent; `None` when nothing is to.
     pub(super) memory: Option<Memory>,
     /// Transit that this agent sent on itself.
@@ -67,6 +72,8 @@ impl Engine {
             listeners,
             links: Links::default(),
             host,
+            discovery: Discovery::new(false, BEACON_INTERVAL),
+            book: Book::default(),
             memory: None,
             forwarded: 0,
             actions: std::collections::VecDeque::new(),
@@ -123,18 +130,19 @@ impl Engine {
     /// Messages from the underlay. `exact`: nothing may follow one.
     pub(super) fn receive_all(&mut self, batch: &mut Batch, exact: bool) {
         for (received, message) in batch.messages_mut() {
-            self.receive(received.from, message, exact);
+            self.receive(received, message, exact);
         }
     }
 
-    fn receive(&mut self, from: Endpoint, message: &mut [u8], exact: bool) {
-        if let Err(reason) = self.take(from, message, exact) {
+    fn receive(&mut self, received: &Received, message: &mut [u8], exact: bool) {
+        if let Err(reason) = self.take(received, message, exact) {
             self.tables.count(Counter::Drop(reason));
-            tracing::trace!(?from, reason = reason.name(), "dropped");
+            tracing::trace!(from = ?received.from, reason = reason.name(), "dropped");
         }
     }
 
-    fn take(&mut self, from: Endpoint, message: &mut [u8], exact: bool) -> Result<(), DropReason> {
+    fn take(&mut self, received: &Received, message: &mut [u8], exact: bool) -> Result<(), DropReason> {
+        let from = received.from;
         let (kind, length) = wire::check_bytes(message, exact)?;
         let message = message.get_mut(..length).ok_or(DropReason::BadLength)?;
         if kind == MessageType::Transit {
@@ -145,6 +153,9 @@ impl Engine {
         }
         if matches!(kind, MessageType::Hello | MessageType::Response) {
             self.admit(&from, message)?;
+        }
+        if kind == MessageType::Beacon {
+            return self.hear(received, message);
         }
         self.hand_over(&Origin::Direct(from), message)
     }
@@ -198,12 +209,22 @@ impl Engine {
     fn seal_packet(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<(), DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         packet::check(bytes).map_err(packet::Insane::reason)?;
+        let before = self.node.deadline();
         let sealed = self.node.packet(clock::now(), buf, packet);
+        if self.node.deadline() < before {
+            self.timer.notify_one();
+        }
         self.collect();
         match sealed? {
             Some(out) => self.send(&out.path, buf, out.message),
             None => Ok(()),
         }
+    }
+
+    /// A packet waited for a node that was not found.
+    pub(super) fn unreachable(&mut self, packet: &[u8]) {
+        self.tables.count(Counter::Drop(DropReason::NoRoute));
+        self.refuse(packet);
     }
 
     /// Tells a program on this host that nobody is known at the address it sent to.

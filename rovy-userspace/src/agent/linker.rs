@@ -111,6 +111,7 @@ impl Linker {
     async fn apply(&self, action: Action) {
         match action {
             Action::Send(path, message) => self.engine.borrow_mut().send_message(&path, &message),
+            Action::Beacon(outlet, message) => self.engine.borrow_mut().send_beacon(outlet, &message),
             Action::Receive(link) => self.receive(link).await,
             Action::Transmit(link) => self.transmit(link).await,
             Action::Expect(index) => self.expect(index),
@@ -118,6 +119,7 @@ impl Linker {
             Action::Silence(slot) => self.silence(slot),
             Action::Connected(peer) => tracing::info!(%peer, "connected"),
             Action::Disconnected(peer) => tracing::info!(%peer, "disconnected"),
+            Action::Unreachable(packet) => self.engine.borrow_mut().unreachable(&packet),
         }
     }
 
@@ -300,6 +302,7 @@ impl Linker {
                     e.kernel.interfaces_changed(&interfaces);
                     e.links.interfaces = interfaces;
                 }
+                e.spread_beacons();
                 double::find_lost(e);
                 if moved {
                     e.listeners.follow_macs(&e.links.interfaces);

@@ -255,6 +255,9 @@ pub(super) fn endpoint_text(path: Option<&Path>, name: impl Fn(u32) -> String) -
 /// An endpoint as people write it; `name` gives an interface's name.
 pub(super) fn endpoint_string(endpoint: &Endpoint, name: impl Fn(u32) -> String) -> String {
     match endpoint {
+        Endpoint::Udp { remote: SocketAddr::V6(a), .. } if a.scope_id() != 0 => {
+            format!("/ip6zone/{}/ip6/{}/udp/{}", a.scope_id(), a.ip(), a.port())
+        }
         Endpoint::Udp { remote, .. } => {
             let family = if remote.is_ipv4() { "ip4" } else { "ip6" };
             format!("/{family}/{}/udp/{}", remote.ip(), remote.port())

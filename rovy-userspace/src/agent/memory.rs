@@ -11,10 +11,9 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use multibase::Base;
-
 use super::clock;
 use super::engine::Shared;
+use super::remembered::Remembered;
 use crate::core::{Node, STAMPS, Stamp, tai64n};
 use crate::identity::PeerId;
 
@@ -24,7 +23,6 @@ const EVERY: Duration = Duration::from_secs(5);
 const AHEAD: Duration = Duration::from_secs(3600);
 const MOVE_ON: Duration = Duration::from_secs(1800);
 
-const FIRST_LINE: &str = "rovy timestamps 1";
 /// More than [`STAMPS`] lines of a PeerID and a timestamp.
 const MAX_BYTES: u64 = 128 * (STAMPS as u64 + 8);
 
@@ -41,9 +39,9 @@ impl Memory {
         let path = state.join("timestamps");
         match read(&path, node.id()) {
             Ok(None) => {}
-            Ok(Some((sent, peers))) => {
-                node.restore_last_stamp(sent);
-                for (peer, stamp) in peers {
+            Ok(Some(before)) => {
+                node.restore_last_stamp(before.sent);
+                for (peer, stamp) in before.peers {
                     node.restore_stamp(peer, stamp);
                 }
             }
@@ -66,12 +64,8 @@ impl Memory {
             return None;
         }
         self.version = node.stamps_version();
-        let hex = |stamp: &Stamp| Base::Base16Lower.encode(stamp);
-        let mut text = format!("{FIRST_LINE}\nnode {}\nsent {}\n", node.id(), hex(&self.sent));
-        for (peer, stamp) in node.stamps() {
-            text.push_str(&format!("peer {peer} {}\n", hex(&stamp)));
-        }
-        Some(text)
+        let now = Remembered { sent: self.sent, peers: node.stamps().collect() };
+        Some(now.text(node.id()))
     }
 }
 
@@ -109,8 +103,6 @@ pub(super) fn finish(engine: &Shared) {
     }
 }
 
-type Remembered = (Stamp, Vec<(PeerId, Stamp)>);
-
 fn read(path: &Path, node: PeerId) -> io::Result<Option<Remembered>> {
     let file = match File::open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -121,40 +113,36 @@ fn read(path: &Path, node: PeerId) -> io::Result<Option<Remembered>> {
     if text.len() as u64 > MAX_BYTES {
         return Err(io::Error::other("larger than it can be"));
     }
-    parse(&text, node).ok_or_else(|| io::Error::other("not in the form this version writes, or of another node"))
-}
-
-fn parse(text: &str, node: PeerId) -> Option<Option<Remembered>> {
-    let stamp = |text: &str| Stamp::try_from(Base::Base16Lower.decode(text).ok()?).ok();
-    let mut lines = text.lines();
-    if lines.next()? != FIRST_LINE || lines.next()?.strip_prefix("node ")? != node.to_string() {
-        return None;
-    }
-    let sent = stamp(lines.next()?.strip_prefix("sent ")?)?;
-    let peer = |line: &str| {
-        let (peer, at) = line.strip_prefix("peer ")?.split_once(' ')?;
-        Some((peer.parse().ok()?, stamp(at)?))
-    };
-    let peers: Option<Vec<_>> = lines.map(peer).collect();
-    peers.map(|peers| Some((sent, peers)))
+    let read = Remembered::parse(&text, node).map(Some);
+    read.ok_or_else(|| io::Error::other("not in the form this version writes, or of another node"))
 }
 
 /// Replaces the file as a whole: a crash leaves the old one or the new one.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let written = replace(path, &new, text);
+    if written.is_err() {
+        // What was begun takes room on a disk that has none.
+        let _ = std::fs::remove_file(&new);
+    }
+    written
+}
+
+fn replace(path: &Path, new: &Path, text: &str) -> io::Result<()> {
     if let Some(dir) = path.parent().filter(|d| !d.exists()) {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&new, path)
+    std::fs::rename(new, path)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::remembered::FIRST_LINE;
     use super::*;
-    use crate::core::{NodeConfig, Psk};
+    use crate::core::{Budget, NodeConfig, Psk};
     use crate::identity::SecretKey;
     use rovy_common::label::Width;
 
@@ -173,6 +161,7 @@ mod tests {
             receive_mtu: None,
             aes: false,
             psk: Psk::default(),
+            probes: Budget::default(),
         };
         Node::new(config, [n; 32])
     }
@@ -216,7 +205,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("timestamps");
         let good = format!("{FIRST_LINE}\nnode {}\nsent {}\n", secret(1).peer_id(), "40".repeat(12));
-        assert!(parse(&good, secret(1).peer_id()).is_some());
+        assert!(Remembered::parse(&good, secret(1).peer_id()).is_some());
         for text in ["", "x", FIRST_LINE, &good[..good.len() - 3], &format!("{good}peer x y\n"), &"a\n".repeat(300_000)]
         {
             std::fs::write(&path, text).expect("written");

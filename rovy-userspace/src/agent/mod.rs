@@ -1,8 +1,10 @@
 //! The running agent: one thread moves packets between sockets, TUN, core and dataplane; another serves the API.
 
+mod book;
 mod clock;
 mod commands;
 mod counters;
+mod discovery;
 mod double;
 mod echo;
 mod engine;
@@ -12,12 +14,14 @@ mod linker;
 mod listeners;
 mod memory;
 mod options;
+mod remembered;
 mod tasks;
 mod transit;
 mod tun;
 mod views;
 
 pub use options::Options;
+pub use remembered::Remembered;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -33,7 +37,7 @@ use zeroize::Zeroizing;
 
 use crate::api::Server;
 use crate::config::{Config, PeerTransit, Transit, XdpMode};
-use crate::core::{Node, NodeConfig, Psk, mac1_key};
+use crate::core::{Budget, Node, NodeConfig, Psk, mac1_key};
 use crate::dataplane::xdp::Params;
 use crate::dataplane::{Dataplane as _, Gate, Tables, endpoint_of};
 use crate::identity::{self, PeerId, SecretKey};
@@ -101,6 +105,7 @@ fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node>
         aes: fast_aes(),
         handshakes: config.limits.handshakes as usize,
         psk: config.node.psk_file.as_ref().map_or_else(|| Ok(Psk::default()), |f| psk(path, f))?,
+        probes: Budget::default(),
     };
     let mut node = Node::new(node_config, *seed);
     for peer in &config.peers {
@@ -204,16 +209,23 @@ fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engin
 }
 
 async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>) -> anyhow::Result<()> {
-    let Options { secret, config, paths, xdp, ifname, fc00, remember, rekey_after, ready } = options;
+    let Options { secret, config, paths, xdp, ifname, fc00, remember, rekey_after, nat_keepalive, ready } = options;
     let signals = tasks::Signals::catch().context("cannot catch signals")?;
     let netlink = Netlink::new().context("cannot talk to the kernel over netlink")?;
     let mut node = node(secret, &config, &paths.config)?;
     if let Some(age) = rekey_after {
         node.set_rekey(age);
     }
+    if let Some(every) = nat_keepalive {
+        node.set_nat_keepalive(every);
+    }
+    let book = if remember { book::Book::open(&paths.state, node.id()) } else { book::Book::default() };
     let memory = remember.then(|| memory::Memory::open(&paths.state, &mut node));
     let (mut engine, neighbours) = open(node, &config, xdp.unwrap_or(config.listen.xdp.mode))?;
     engine.memory = memory;
+    engine.book = book;
+    engine.discovery = discovery::Discovery::new(config.discovery.linklocal, config.discovery.interval());
+    engine.node.set_beacon_interval(config.discovery.interval());
     engine.links.interfaces = netlink.interfaces().await?;
     let engine: Shared = Rc::new(RefCell::new(engine));
     let (stop, stopping) = mpsc::channel(1);
@@ -232,6 +244,7 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     tokio::task::spawn_local(linker::run(engine.clone(), netlink.clone(), control.config.listen.ethertype));
     tokio::task::spawn_local(tasks::timer(engine.clone()));
     tokio::task::spawn_local(memory::keep(engine.clone()));
+    tokio::task::spawn_local(book::keep(control.clone()));
     tokio::task::spawn_local(tasks::watch(engine.clone()));
     tokio::task::spawn_local(tasks::secrets(engine.clone()));
     tokio::task::spawn_local(double::watch(engine.clone()));

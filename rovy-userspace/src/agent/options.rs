@@ -21,6 +21,8 @@ pub struct Options {
     pub remember: bool,
     /// Instead of 120 s: the age at which keys are renewed. For tests.
     pub rekey_after: Option<std::time::Duration>,
+    /// Instead of 25 s: how often a keepalive goes through a NAT in front of this node. For tests.
+    pub nat_keepalive: Option<std::time::Duration>,
     /// Called once, when the listeners and the control socket are there.
     pub ready: fn(&Info, &[Listener], &Fc00Status),
 }

@@ -5,12 +5,14 @@ use std::net::IpAddr;
 
 use rovy_common::{Counter, DropReason, UpReason};
 
+use super::book::Seen;
 use super::commands::Control;
 use super::listeners::{Listener, Socket, endpoint_string, endpoint_text};
 use super::{clock, kernel};
 use crate::api::{self, Failure, FailureKind};
 use crate::core::{self, Path};
 use crate::dataplane::{Dataplane, xdp::XdpError};
+use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use crate::transport::Endpoint;
 
@@ -86,7 +88,46 @@ fn view_listener(e: &super::engine::Engine, l: &Listener) -> api::Listener {
     };
     let state = if l.socket.is_some() { api::ListenerState::Up } else { api::ListenerState::Down };
     let kind = l.address.kind().to_owned();
-    api::Listener { address: l.address.clone(), kind, ifname, state, xdp_mode: xdp_mode.to_owned(), xdp_why, effective }
+    let beacons = e.discovery.counts(&l.address);
+    api::Listener {
+        address: l.address.clone(),
+        kind,
+        ifname,
+        state,
+        xdp_mode: xdp_mode.to_owned(),
+        xdp_why,
+        effective,
+        beacons_sent: beacons.sent,
+        beacons_heard: beacons.heard,
+        advice: advice(e, l),
+    }
+}
+
+fn advice(e: &super::engine::Engine, l: &Listener) -> Option<String> {
+    let Some(Socket::Ethernet(s)) = &l.socket else { return None };
+    let wireless = e.links.interfaces.iter().any(|i| i.index == s.ifindex() && i.wireless);
+    e.discovery.advice(&l.address, wireless)
+}
+
+pub(super) fn discovery(control: &Control) -> api::Discovery {
+    let e = control.engine.borrow();
+    let view = |l: &Listener| {
+        let beacons = e.discovery.counts(&l.address);
+        api::DiscoveryListener {
+            address: l.address.clone(),
+            linklocal: e.discovery.on(&l.address),
+            interfaces: e.beacon_interfaces(l),
+            beacons_sent: beacons.sent,
+            beacons_heard: beacons.heard,
+            last_heard_s: beacons.last().map(|d| d.as_secs()),
+            advice: advice(&e, l),
+        }
+    };
+    api::Discovery {
+        linklocal: e.discovery.by_default(),
+        interval_s: e.discovery.interval.as_secs(),
+        listeners: e.listeners.iter().map(view).collect(),
+    }
 }
 
 /// UDP listeners are attached where neighbours are, so there may be several modes.
@@ -120,9 +161,43 @@ fn effective(e: &super::engine::Engine, bound: std::net::SocketAddr) -> Vec<Stri
     own.filter(usable).map(|ip| multiaddr(*ip)).collect()
 }
 
+/// Those the core knows, then those only remembered.
 pub(super) fn peers(control: &Control) -> Vec<api::Peer> {
+    control.note_peers(&mut control.engine.borrow_mut());
     let all: Vec<_> = control.engine.borrow().node.peers().collect();
-    all.iter().map(|p| peer(control, p)).collect()
+    let mut views: Vec<_> = all.iter().map(|p| peer(control, p)).collect();
+    let e = control.engine.borrow();
+    let gone = e.book.iter().filter(|(id, _)| all.binary_search_by_key(id, |p| p.id).is_err());
+    views.extend(gone.map(|(id, seen)| remembered(control, id, seen)));
+    views
+}
+
+/// A peer that is not there.
+fn remembered(control: &Control, id: PeerId, seen: Seen) -> api::Peer {
+    api::Peer {
+        peer_id: id,
+        address: id.address(),
+        state: api::PeerState::Disconnected,
+        endpoint: None,
+        kind: None,
+        slot: None,
+        slot_text: None,
+        direct: false,
+        rtt_us: None,
+        rx_packets: 0,
+        rx_bytes: 0,
+        tx_packets: 0,
+        tx_bytes: 0,
+        last_seen_s: None,
+        last_seen: Some(seen.last),
+        source: seen.source,
+        nat: false,
+        configured: control.configured.borrow().contains(&id),
+        transit: api::PeerTransit::default(),
+        sealed: false,
+        links: Vec::new(),
+        why: None,
+    }
 }
 
 pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
@@ -155,6 +230,9 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
         tx_packets: p.packets[1],
         tx_bytes: p.bytes[1],
         last_seen_s: p.received_ns.map(|t| clock::mono_ns().saturating_sub(t) / 1_000_000_000),
+        last_seen: super::book::seen_at(p).or_else(|| e.book.get(&p.id).map(|s| s.last)),
+        source: e.book.get(&p.id).map_or_else(|| super::book::source(p), |s| s.source),
+        nat: p.behind_nat,
         configured: control.configured.borrow().contains(&p.id),
         transit: match (p.transit, p.sealed) {
             (false, _) => api::PeerTransit::Deny,
@@ -193,6 +271,11 @@ pub(super) fn routes(control: &Control) -> Vec<api::RouteInfo> {
                 core::RouteSource::Learned => api::RouteSource::Learned,
             },
             in_use: r.in_use,
+            state: r.state.name().to_owned(),
+            age_s: r.since_ns.map(|t| clock::mono_ns().saturating_sub(t) / 1_000_000_000),
+            rtt_ns: r.rtt_ns,
+            loss: f64::from(r.loss_permille) / 1000.0,
+            why: r.why.map(|w| w.words().to_owned()),
         })
     };
     views.iter().filter_map(info).collect()

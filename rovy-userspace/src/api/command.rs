@@ -1,4 +1,4 @@
-use super::types::{Echo, Fc00Status, Info, Listener, Peer, RouteInfo, Stats, Trace, Wants};
+use super::types::{Discovery, Echo, Fc00Status, Info, Listener, Peer, RouteInfo, Stats, Trace, Wants};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,15 @@ pub enum Command {
     PeerDisconnect {
         /// Whom.
         peer: PeerId,
+    },
+    /// Where nodes are looked for.
+    DiscoveryList,
+    /// Looks for nodes of the link and is found by them, or no more.
+    DiscoverySwitch {
+        /// On this listener; on all there are and will be when absent.
+        listener: Option<Multiaddr>,
+        /// Whether.
+        on: bool,
     },
     /// All routes.
     RouteList,
@@ -122,6 +131,8 @@ pub enum Reply {
     Peers(Vec<Peer>),
     /// To [`Command::PeerConnect`].
     Peer(Peer),
+    /// To the discovery commands.
+    Discovery(Discovery),
     /// To [`Command::RouteList`].
     Routes(Vec<RouteInfo>),
     /// To [`Command::Ping`].

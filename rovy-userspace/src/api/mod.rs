@@ -11,10 +11,12 @@ mod types;
 pub use client::{Client, ClientError};
 
 pub use command::{Command, Failure, FailureKind, Reply, Request, Requests};
+pub use http::Method;
 pub use server::{ApiError, Server, serve};
 pub use types::{
-    Drops, Echo, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener, ListenerState, MapSizes, Peer, PeerLink,
-    PeerState, PeerTransit, RouteInfo, RouteSource, Stats, Trace, TraceHop, TransitStats, Wants,
+    Discovery, DiscoveryListener, Drops, Echo, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener,
+    ListenerState, MapSizes, Peer, PeerLink, PeerSource, PeerState, PeerTransit, RouteInfo, RouteSource, Stats, Trace,
+    TraceHop, TransitStats, Wants,
 };
 
 #[cfg(test)]

@@ -60,6 +60,60 @@ pub struct Listener {
     pub xdp_why: String,
     /// The addresses peers can use: a wildcard spelled out, a MAC address for Ethernet.
     pub effective: Vec<String>,
+    /// Beacons sent.
+    #[serde(default)]
+    pub beacons_sent: u64,
+    /// Beacons of other nodes heard.
+    #[serde(default)]
+    pub beacons_heard: u64,
+    /// What to do when no beacon was heard for long.
+    #[serde(default)]
+    pub advice: Option<String>,
+}
+
+/// `/v0/discovery/list`: who is looked for on the links of this host.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Discovery {
+    /// Whether listeners take part for which nothing else was said.
+    pub linklocal: bool,
+    /// Time between two beacons, in seconds.
+    pub interval_s: u64,
+    /// Every listener.
+    pub listeners: Vec<DiscoveryListener>,
+}
+
+/// What discovery does on a listener.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct DiscoveryListener {
+    /// As it was started.
+    pub address: Multiaddr,
+    /// Whether beacons are sent and heeded.
+    pub linklocal: bool,
+    /// The interfaces they are sent over.
+    pub interfaces: Vec<String>,
+    /// Beacons sent.
+    pub beacons_sent: u64,
+    /// Beacons of other nodes heard.
+    pub beacons_heard: u64,
+    /// Since the last was heard, in seconds.
+    pub last_heard_s: Option<u64>,
+    /// What to do when none was heard for long.
+    pub advice: Option<String>,
+}
+
+/// How a peer came to be known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerSource {
+    /// The operator named it: in the configuration, to connect to, or with a route.
+    Configured,
+    /// A beacon named it.
+    Discovered,
+    /// It was found through other nodes.
+    Probed,
+    /// It connected by itself.
+    #[default]
+    Incoming,
 }
 
 /// How far a peer is.
@@ -124,6 +178,15 @@ pub struct Peer {
     pub tx_bytes: u64,
     /// Since something authentic came from it, in seconds.
     pub last_seen_s: Option<u64>,
+    /// When something authentic last came from it, in seconds since 1970, over restarts too; absent when nothing ever did.
+    #[serde(default)]
+    pub last_seen: Option<u64>,
+    /// How it came to be known.
+    #[serde(default)]
+    pub source: PeerSource,
+    /// Whether a NAT in front of this node changes the address the peer sees; then keepalives hold it open.
+    #[serde(default)]
+    pub nat: bool,
     /// Whether it stands in the configuration.
     pub configured: bool,
     /// What becomes of its transit here.
@@ -188,6 +251,19 @@ pub struct RouteInfo {
     pub source: RouteSource,
     /// Whether packets take it now.
     pub in_use: bool,
+    /// `good`: an echo came back over it; `candidate`: not tried yet; `suspect`: the last echo did not; `dead`.
+    pub state: String,
+    /// For how many seconds it has stood so.
+    #[serde(default)]
+    pub age_s: Option<u64>,
+    /// Smoothed round trip in ns.
+    #[serde(default)]
+    pub rtt_ns: Option<u64>,
+    /// Smoothed part of its echoes that did not come back, 0 to 1.
+    pub loss: f64,
+    /// Why packets take it.
+    #[serde(default)]
+    pub why: Option<String>,
 }
 
 /// `/v0/ping`: an echo.

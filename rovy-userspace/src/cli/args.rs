@@ -79,6 +79,9 @@ pub(super) struct Start {
     /// Renew keys after so many seconds instead of 120; for tests
     #[arg(long, hide = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=120))]
     pub(super) rekey_after: Option<u64>,
+    /// Send a keepalive through a NAT every so many seconds instead of 25; for tests
+    #[arg(long, hide = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) nat_keepalive: Option<u64>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -147,6 +150,9 @@ pub(super) enum Question {
     /// The nodes it knows
     #[command(subcommand)]
     Peer(Peer),
+    /// Nodes on the links of this host
+    #[command(subcommand)]
+    Discovery(Discovery),
     /// The ways to them
     #[command(subcommand)]
     Route(RouteCommand),
@@ -207,6 +213,33 @@ pub(super) enum Peer {
 }
 
 #[derive(Subcommand, Debug)]
+pub(super) enum Discovery {
+    /// Show where nodes are looked for, and what is heard
+    List,
+    /// Look for nodes, and be found
+    Enable {
+        kind: Kind,
+        /// On this listener only; on all there are and will be without one
+        #[arg(value_parser = listener)]
+        multiaddr: Option<Multiaddr>,
+    },
+    /// No more
+    Disable {
+        kind: Kind,
+        /// On this listener only; on all there are and will be without one
+        #[arg(value_parser = listener)]
+        multiaddr: Option<Multiaddr>,
+    },
+}
+
+/// Kinds of discovery.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Beacons on the links of this host
+    Linklocal,
+}
+
+#[derive(Subcommand, Debug)]
 pub(super) enum RouteCommand {
     /// Show the routes
     List,
@@ -253,6 +286,13 @@ impl From<Question> for Command {
             Question::Peer(Peer::List) => Self::PeerList,
             Question::Peer(Peer::Connect { multiaddr: address, persist }) => Self::PeerConnect { address, persist },
             Question::Peer(Peer::Disconnect { peer }) => Self::PeerDisconnect { peer },
+            Question::Discovery(Discovery::List) => Self::DiscoveryList,
+            Question::Discovery(Discovery::Enable { kind: Kind::Linklocal, multiaddr: listener }) => {
+                Self::DiscoverySwitch { listener, on: true }
+            }
+            Question::Discovery(Discovery::Disable { kind: Kind::Linklocal, multiaddr: listener }) => {
+                Self::DiscoverySwitch { listener, on: false }
+            }
             Question::Route(RouteCommand::List) => Self::RouteList,
             Question::Route(RouteCommand::Add { peer, route }) => Self::RouteAdd { peer, route },
             Question::Route(RouteCommand::Del { peer, route }) => Self::RouteDel { peer, route },
@@ -320,6 +360,11 @@ mod tests {
             Command::ListenerStart { address, persist: true }
         );
         assert_eq!(ask("rovy --socket /x stop --keep-transit"), Command::Stop { keep_transit: true });
+        assert_eq!(ask("rovy discovery disable linklocal"), Command::DiscoverySwitch { listener: None, on: false });
+        assert!(matches!(
+            ask("rovy discovery enable linklocal /ethif/eth0"),
+            Command::DiscoverySwitch { listener: Some(_), on: true }
+        ));
         assert_eq!(ask("rovy fc00 start --ifname r1"), Command::Fc00Start { ifname: Some("r1".into()) });
         assert!(Args::try_parse_from(["rovy"]).unwrap().command.is_none());
         let known = "bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee";

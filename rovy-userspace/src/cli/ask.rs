@@ -125,7 +125,7 @@ fn ended(socket: &Path) -> Outcome {
     Ok(())
 }
 
-fn text(command: &Command, answer: Value) -> Outcome<String> {
+pub(super) fn text(command: &Command, answer: Value) -> Outcome<String> {
     Ok(match command {
         Command::Info => show::info(&read(answer)?),
         Command::Stop { keep_transit: false } => format!("stopped\n\nnext: {}\n", super::outcome::start_command()),
@@ -143,6 +143,7 @@ fn text(command: &Command, answer: Value) -> Outcome<String> {
         Command::PeerList => show::peers(&read::<Vec<_>>(answer)?),
         Command::PeerConnect { persist, .. } => show::peer(&read(answer)?) + persisted(*persist),
         Command::PeerDisconnect { peer } => format!("disconnected from {peer}\n\nnext: rovy peer list\n"),
+        Command::DiscoveryList | Command::DiscoverySwitch { .. } => show::discovery(&read(answer)?),
         Command::RouteList => show::routes(&read::<Vec<_>>(answer)?),
         Command::RouteAdd { peer, route } => {
             format!("{peer} is routed over {route}\n\nnext: ping {}\n", peer.address())

@@ -26,6 +26,7 @@ fn fill(line: &str) -> String {
     // A listener takes everybody, a connection leads to one.
     let line = &line.replace("listener start MULTIADDR", "listener start /ethif/eth0");
     let line = &line.replace("listener stop MULTIADDR", "listener stop /ethif/eth0");
+    let line = &line.replace("linklocal [MULTIADDR]", "linklocal /ethif/eth0");
     blanks.iter().fold(line.to_owned(), |l, (blank, value)| l.replace(blank, value))
 }
 

@@ -14,9 +14,11 @@ mod table;
 #[cfg(test)]
 mod docs;
 
+use crate::api::Command;
 use args::{Args, Group, KeyCommand};
 use clap::Parser as _;
 use outcome::Outcome;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Reads the arguments, does what they say and returns the exit code: 0 ok, 1 negative answer, 2 usage,
@@ -52,4 +54,24 @@ fn run(args: Args) -> Outcome {
         Some(Group::Ask(question)) => ask::ask(question, args.socket.as_deref(), args.json),
         None => ask::status(args.socket.as_deref(), args.json),
     }
+}
+
+/// What the words of a command line, the program's name first, ask the agent; `None` when they ask it nothing.
+///
+/// # Errors
+/// What is printed instead: the mistake with its usage, or help.
+pub fn asked(words: impl IntoIterator<Item = OsString>) -> Result<Option<Command>, String> {
+    let args = Args::try_parse_from(words).map_err(|e| e.to_string())?;
+    Ok(match args.command {
+        Some(Group::Ask(question)) => Some(question.into()),
+        _ => None,
+    })
+}
+
+/// What is printed for the agent's answer to a command.
+///
+/// # Errors
+/// Why it is not one of this version.
+pub fn shown(command: &Command, answer: serde_json::Value) -> Result<String, String> {
+    ask::text(command, answer).map_err(|no| no.message().to_owned())
 }

@@ -28,6 +28,10 @@ impl No {
         Self { code, message: message.into(), next }
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// An exit code alone: what there is to say is said.
     pub(super) fn quiet(code: u8) -> Self {
         Self::new(code, "", None)

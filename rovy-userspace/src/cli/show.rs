@@ -2,8 +2,8 @@
 
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
-    Fc00Status, Info, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit, RouteInfo,
-    RouteSource, Stats, Trace, TraceHop,
+    Discovery, Fc00Status, Info, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit,
+    RouteInfo, RouteSource, Stats, Trace, TraceHop,
 };
 use std::collections::BTreeSet;
 
@@ -60,10 +60,11 @@ pub(super) fn status(i: &Info, listeners: &[Listener], peers: &[Peer]) -> String
         i.peer_id,
         listener_table(listeners)
     );
+    let peers: Vec<_> = peers.iter().filter(|p| p.configured || p.state != PeerState::Disconnected).cloned().collect();
     if peers.is_empty() {
         out.push_str("\nnext: rovy peer connect /ip4/ADDRESS/udp/1312/rovy/PEERID\n");
     } else {
-        out.push_str(&format!("\n{}\nnext: rovy stats\n", peer_table(peers)));
+        out.push_str(&format!("\n{}\nnext: rovy stats\n", peer_table(&peers)));
     }
     out
 }
@@ -83,7 +84,36 @@ fn listener_table(listeners: &[Listener]) -> String {
             [l.address.to_string(), state.into(), l.effective.join(" "), xdp]
         })
         .collect();
-    table(["LISTENER", "STATE", "REACHED AT", "XDP"], &rows)
+    let mut out = table(["LISTENER", "STATE", "REACHED AT", "XDP"], &rows);
+    for l in listeners {
+        out.push_str(&l.advice.as_ref().map(|text| format!("{}: {text}\n", l.address)).unwrap_or_default());
+    }
+    out
+}
+
+pub(super) fn discovery(d: &Discovery) -> String {
+    let rows: Vec<_> = d
+        .listeners
+        .iter()
+        .map(|l| {
+            [
+                l.address.to_string(),
+                if l.linklocal { "on" } else { "off" }.into(),
+                l.interfaces.join(" "),
+                l.beacons_sent.to_string(),
+                l.beacons_heard.to_string(),
+                l.last_heard_s.map(|s| format!("{} ago", seconds(s))).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let mut out = format!("new listeners: linklocal {}\n", if d.linklocal { "on" } else { "off" });
+    if !rows.is_empty() {
+        out.push_str(&format!("\n{}", table(["LISTENER", "LINKLOCAL", "OVER", "SENT", "HEARD", "LAST"], &rows)));
+    }
+    for l in &d.listeners {
+        out.push_str(&l.advice.as_ref().map(|text| format!("{}: {text}\n", l.address)).unwrap_or_default());
+    }
+    out + "\nnext: rovy peer list\n"
 }
 
 pub(super) fn listeners(listeners: &[Listener]) -> String {
@@ -152,11 +182,18 @@ fn peer_links(peers: &[Peer]) -> String {
     format!("\n{}", table(["NEIGHBOUR", "SLOT", "LINK", "STATE"], &rows))
 }
 
-pub(super) fn peers(peers: &[Peer]) -> String {
-    let Some(up) = peers.iter().find(|p| p.state == PeerState::Connected).or(peers.first()) else {
-        return "no peers\n\nnext: rovy peer connect /ip4/ADDRESS/udp/1312/rovy/PEERID\n".into();
+/// Those that are there or should be; of the others how many there are.
+pub(super) fn peers(all: &[Peer]) -> String {
+    let wanted = |p: &&Peer| p.configured || p.state != PeerState::Disconnected;
+    let peers: Vec<_> = all.iter().filter(wanted).cloned().collect();
+    let others = match all.len() - peers.len() {
+        0 => String::new(),
+        n => format!("{n} more seen before: rovy peer list --json\n"),
     };
-    format!("{}{}\nnext: ping {}\n", peer_table(peers), peer_links(peers), up.address)
+    let Some(up) = peers.iter().find(|p| p.state == PeerState::Connected).or(peers.first()) else {
+        return format!("no peers\n{others}\nnext: rovy peer connect /ip4/ADDRESS/udp/1312/rovy/PEERID\n");
+    };
+    format!("{}{others}{}\nnext: ping {}\n", peer_table(&peers), peer_links(&peers), up.address)
 }
 
 pub(super) fn peer(p: &Peer) -> String {
@@ -170,7 +207,7 @@ pub(super) fn peer(p: &Peer) -> String {
 
 pub(super) fn routes(routes: &[RouteInfo]) -> String {
     if routes.is_empty() {
-        return "no routes\n\nnext: rovy route add PEERID /rovyrt/SLOT.SLOT   (`rovy peer list` shows the slots)\n"
+        return "no routes: they are found when a program sends to an address\n\nnext: rovy route add PEERID /rovyrt/SLOT.SLOT   (`rovy peer list` shows the slots)\n"
             .into();
     }
     let rows: Vec<_> = routes
@@ -181,11 +218,23 @@ pub(super) fn routes(routes: &[RouteInfo]) -> String {
                 RouteSource::Direct => "direct",
                 RouteSource::Learned => "learned",
             };
-            let used = if r.in_use { "in use" } else { "" };
-            [r.peer_id.to_string(), r.route.to_string(), source.into(), used.into()]
+            let used = if r.in_use { "yes" } else { "" };
+            let rtt = r.rtt_ns.map(|ns| format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10)).unwrap_or_default();
+            [
+                r.peer_id.to_string(),
+                r.route.to_string(),
+                source.into(),
+                r.state.clone(),
+                used.into(),
+                rtt,
+                format!("{:.0} %", r.loss * 100.0),
+                r.age_s.map(seconds).unwrap_or_default(),
+                text(r.why.as_ref()),
+            ]
         })
         .collect();
-    format!("{}\nnext: ping {}\n", table(["PEER", "ROUTE", "SOURCE", "STATE"], &rows), routes[0].peer_id.address())
+    let head = ["PEER", "ROUTE", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "AGE", "WHY"];
+    format!("{}\nnext: ping {}\n", table(head, &rows), routes[0].peer_id.address())
 }
 
 /// A round trip.
@@ -246,7 +295,7 @@ pub(super) fn stats(s: &Stats) -> String {
     let drops: Vec<_> = reasons
         .iter()
         .map(|r| (r, s.drops.kernel.get(*r).copied().unwrap_or(0), s.drops.agent.get(*r).copied().unwrap_or(0)))
-        .filter(|(_, kernel, agent)| kernel + agent > 0)
+        .filter(|(_, kernel, agent)| *kernel > 0 || *agent > 0)
         .map(|(r, kernel, agent)| [r.to_string(), kernel.to_string(), agent.to_string()])
         .collect();
     if drops.is_empty() {

@@ -34,6 +34,7 @@ pub(super) fn start(args: Start, socket: Option<PathBuf>, json: bool) -> Outcome
         fc00: !args.no_fc00,
         ready: if json { show::started_json } else { show::started },
         remember,
+        nat_keepalive: args.nat_keepalive.map(std::time::Duration::from_secs),
         rekey_after: args.rekey_after.map(std::time::Duration::from_secs),
     })?;
     Ok(())

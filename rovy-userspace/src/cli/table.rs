@@ -11,7 +11,10 @@ pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
     for row in std::iter::once(&headings).chain(rows) {
         let mut line = String::new();
         for (text, width) in row.iter().zip(widths) {
-            line.push_str(&format!("{:<width$}  ", cell(text)));
+            // Not by a format's width: that ends at 65535, and a panic is no answer to a host with many addresses.
+            let text = cell(text);
+            line.push_str(&text);
+            line.extend(std::iter::repeat_n(' ', width + 2 - text.chars().count().min(width)));
         }
         out.push_str(line.trim_end());
         out.push('\n');
@@ -57,6 +60,13 @@ mod tests {
         let rows = [["a".into(), "long cell".into()], ["longer".into(), String::new()]];
         assert_eq!(table(["X", "Y"], &rows), "X       Y\na       long cell\nlonger  -\n");
         assert_eq!(list(&[("a", "1".into()), ("bcd", "2".into())]), "a    1\nbcd  2\n");
+    }
+
+    #[test]
+    fn a_cell_may_be_longer_than_any_format_allows() {
+        let long = "x".repeat(70_000);
+        let text = table(["A", "B"], &[[long.clone(), "end".into()]]);
+        assert_eq!(text.lines().last(), Some(format!("{long}  end").as_str()));
     }
 
     #[test]

@@ -3,6 +3,7 @@ use crate::multiaddr::{DEFAULT_PORT, Multiaddr};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The configuration. Every key is optional; unknown keys are refused, so that a misspelt one is noticed.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -15,6 +16,8 @@ pub struct Config {
     /// Peers that are connected at start and kept connected.
     #[serde(rename = "peer")]
     pub peers: Vec<Peer>,
+    /// Finding nodes.
+    pub discovery: Discovery,
     /// The host's side of fc00::/8.
     pub fc00: Fc00,
     /// The control socket.
@@ -212,6 +215,31 @@ pub enum PeerTransit {
     Sealed,
     /// Dropped as `not_allowed`.
     Deny,
+}
+
+/// `[discovery]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Discovery {
+    /// Whether beacons are sent and heeded on the links of this host.
+    pub linklocal: bool,
+    /// Seconds between two beacons, once the first ones are out.
+    #[serde(deserialize_with = "bounded::<5, 3600, _>")]
+    interval: u32,
+}
+
+impl Discovery {
+    /// Time between two beacons.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        Duration::from_secs(self.interval.into())
+    }
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self { linklocal: true, interval: 30 }
+    }
 }
 
 /// `[fc00]`

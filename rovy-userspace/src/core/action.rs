@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use rovy_common::maps::{HopKeys, rx_flag, tx_flag};
 
+use super::discovery::Outlet;
 use super::kdf::wipe;
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
@@ -127,6 +128,8 @@ impl Drop for LinkTx {
 pub enum Action {
     /// Send a message; a routed one still needs its transit header.
     Send(Path, Vec<u8>),
+    /// Send a beacon there.
+    Beacon(Outlet, Vec<u8>),
     /// Accept transit on this receiver index, or update where it comes from.
     Receive(LinkRx),
     /// Send over this slot with these keys from now on.
@@ -141,6 +144,8 @@ pub enum Action {
     Connected(PeerId),
     /// The last session with this peer ended.
     Disconnected(PeerId),
+    /// An IPv6 packet that waited for a node nobody answered for: tell its sender.
+    Unreachable(Vec<u8>),
 }
 
 #[cfg(test)]

@@ -57,6 +57,15 @@ impl Asked {
         Self { message, paths, replies: 0 }
     }
 
+    /// The hello, without mac2, to be sent over one more path; `None` when it went over enough of them, or over this one.
+    pub(super) fn also(&mut self, path: &Path) -> Option<Vec<u8>> {
+        if self.paths.len() >= 2 * PATHS || self.paths.contains(path) {
+            return None;
+        }
+        self.paths.push(path.clone());
+        Some(self.message.clone())
+    }
+
     /// Takes a cookie reply: the path to send the hello over again, at once, and the hello. It goes where it went before, not to
     /// where the reply came from.
     ///

@@ -50,8 +50,12 @@ impl Indices {
         }
     }
 
-    /// Marks an index as in use that a former agent gave out; whether its position was free.
+    /// Marks an index as in use that a former agent gave out; whether its position was free. 0 stands for an empty
+    /// position and is never given out: it would be taken for good.
     pub(super) fn reserve(&mut self, index: u32) -> bool {
+        if index == 0 {
+            return false;
+        }
         let position = index & self.mask();
         let Some(at) = self.free.iter().position(|p| *p == position) else { return false };
         self.free.remove(at);

@@ -303,6 +303,8 @@ impl Links {
     /// What time has brought: begins and ends rounds of probes, finds dead links. The probes that are due, with their nonces,
     /// and the links that died. `nonce` is a fresh one.
     pub(super) fn pass(&mut self, now_ns: u64, nonce: u64) -> (Vec<(u8, u64)>, Vec<u8>) {
+        // Before rounds begin: a dead link whose round ends now may be due for the next one.
+        let died = self.judge(now_ns);
         if self.healths().any(|(_, h)| h.alive() && h.round.is_none() && h.is_silent(now_ns)) {
             self.probe_all(now_ns, nonce);
         }
@@ -313,8 +315,7 @@ impl Links {
                 health.begin(now_ns, nonce);
             }
         }
-        let probes = self.healths().filter_map(|(n, h)| Some((n, h.probe(now_ns)?))).collect();
-        (probes, self.judge(now_ns))
+        (self.healths().filter_map(|(n, h)| Some((n, h.probe(now_ns)?))).collect(), died)
     }
 
     fn judge(&mut self, now_ns: u64) -> Vec<u8> {

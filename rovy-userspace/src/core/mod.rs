@@ -9,6 +9,7 @@ mod action;
 mod aead;
 mod buffer;
 mod cookie;
+mod discovery;
 mod echo;
 mod handshake;
 mod index;
@@ -18,7 +19,9 @@ mod mac;
 mod node;
 mod payload;
 mod peer;
+mod probes;
 mod random;
+mod routes;
 mod session;
 mod slots;
 mod stamps;
@@ -27,14 +30,19 @@ mod time;
 pub use action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
 pub use aead::Suite;
 pub use buffer::{HEADROOM, Outgoing, TAILROOM};
+pub use discovery::{Heard, INTERVAL as BEACON_INTERVAL, Network, Outlet};
 pub use echo::{Answer, Met};
 pub use kdf::{hop_keys, wipe};
 pub use link::LinkState;
 pub use mac::{mac1, mac1_key};
 pub use node::{Inbound, Node, NodeConfig, Sealed, Use};
-pub use peer::{LinkView, PeerState, PeerView, Psk, RouteSource, RouteView};
+pub use peer::{LinkView, PeerSource, PeerState, PeerView, Psk, RouteSource, RouteView};
+pub use probes::{Budget, ProbeCounts, Rate};
+pub use routes::{RouteState, Why};
 pub use stamps::{STAMPS, Stamp};
 pub use time::{Now, TAI64N_LEN, tai64n};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::peer_ids;

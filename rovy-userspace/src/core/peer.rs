@@ -7,6 +7,7 @@ use super::action::{Hops, Path};
 use super::cookie::{Asked, Cookies};
 use super::handshake::Initiation;
 use super::link::{LINKS, LinkState};
+use super::routes::{RouteState, Routes, Why};
 use super::time::TAI64N_LEN;
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
@@ -37,13 +38,21 @@ pub(super) struct Answered {
     pub(super) copies: u8,
 }
 
+/// The last response that made a session, for its copies that come over other routes.
+pub(super) struct Finished {
+    pub(super) response: Vec<u8>,
+    pub(super) until_ns: u64,
+    pub(super) copies: u8,
+}
+
 #[derive(Default)]
 pub(super) struct Peer {
     pub(super) dial: Vec<Endpoint>,
     /// Keep trying for ever.
     pub(super) persistent: bool,
-    pub(super) routes: Vec<(u16, Hops)>,
-    pub(super) learned: Option<(u16, Hops)>,
+    pub(super) routes: Routes,
+    /// What is known of it did not answer, or a new link is there: the next hello goes into a probe too.
+    pub(super) search: bool,
     pub(super) attempt: Option<Attempt>,
     /// Handshakes tried since the last success, and when the first was.
     pub(super) tries: u32,
@@ -60,8 +69,13 @@ pub(super) struct Peer {
     /// Since the last session an answer came that does not authenticate.
     pub(super) refused: bool,
     pub(super) answered: Option<Answered>,
+    pub(super) finished: Option<Finished>,
     pub(super) cookies: Cookies,
     pub(super) queue: VecDeque<Vec<u8>>,
+    /// How it came to be known.
+    pub(super) source: PeerSource,
+    /// A NAT in front of this node changes the address the peer sees.
+    pub(super) behind_nat: bool,
     pub(super) received_ns: Option<u64>,
     pub(super) rtt_ns: Option<u64>,
     pub(super) packets: [u64; 2],
@@ -80,11 +94,10 @@ pub(super) struct Told {
 }
 
 impl Peer {
-    /// Every path worth a hello: known endpoints, then routes by hand, then the one learned.
+    /// Every path worth a hello: known endpoints, then routes, the best first.
     pub(super) fn paths(&self) -> Vec<Path> {
         let mut paths: Vec<_> = self.dial.iter().map(|e| Path::Direct(*e)).collect();
-        let learned = self.learned.iter().filter(|_| self.routes.is_empty());
-        paths.extend(self.routes.iter().chain(learned).map(|(s, h)| Path::Routed { slot: *s, hops: h.clone() }));
+        paths.extend(self.routes.worth_a_hello().into_iter().map(|(slot, hops)| Path::Routed { slot, hops }));
         paths
     }
 
@@ -94,7 +107,12 @@ impl Peer {
 
     /// Whether the operator neither connects nor routes to it.
     pub(super) fn unwanted(&self) -> bool {
-        !self.persistent && self.routes.is_empty()
+        !self.persistent && !self.routes.any_configured()
+    }
+
+    /// Whether nothing but a beacon speaks for it: that is no reason for probes, as anybody on a link can send one.
+    pub(super) fn only_seen(&self) -> bool {
+        self.source == PeerSource::Discovered && !self.persistent && self.current.is_none() && self.queue.is_empty()
     }
 
     /// Whether anybody would miss it.
@@ -102,7 +120,7 @@ impl Peer {
         self.sessions().next().is_none()
             && self.attempt.is_none()
             && !self.persistent
-            && self.routes.is_empty()
+            && !self.routes.any_configured()
             && self.queue.is_empty()
     }
 }
@@ -116,6 +134,18 @@ pub enum PeerState {
     Connecting,
     /// Neither.
     Disconnected,
+}
+
+/// How a peer came to be known.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum PeerSource {
+    /// The operator named it.
+    Configured,
+    /// A beacon named it.
+    Discovered,
+    /// It connected by itself.
+    #[default]
+    Incoming,
 }
 
 /// A peer, as status commands show it.
@@ -137,6 +167,10 @@ pub struct PeerView {
     pub links: Vec<LinkView>,
     /// Whether this node was told to keep the connection.
     pub persistent: bool,
+    /// How it came to be known.
+    pub source: PeerSource,
+    /// Whether a NAT in front of this node changes the address the peer sees.
+    pub behind_nat: bool,
     /// Whether it may route through this node.
     pub transit: bool,
     /// Whether transit between it and this node is sealed; without a session, whether this node wants it.
@@ -173,7 +207,7 @@ pub enum RouteSource {
     Direct,
     /// Set by hand.
     Configured,
-    /// The way a handshake came, reversed.
+    /// Found by a probe, or the way a message of the peer's came, reversed.
     Learned,
 }
 
@@ -190,4 +224,14 @@ pub struct RouteView {
     pub source: RouteSource,
     /// Whether packets travel over it now.
     pub in_use: bool,
+    /// How it stands.
+    pub state: RouteState,
+    /// Monotonic time in ns since when.
+    pub since_ns: Option<u64>,
+    /// Smoothed round trip in ns, once an echo came back.
+    pub rtt_ns: Option<u64>,
+    /// Echoes lost of a thousand, smoothed.
+    pub loss_permille: u16,
+    /// Why it is in use.
+    pub why: Option<Why>,
 }

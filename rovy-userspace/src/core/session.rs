@@ -26,6 +26,9 @@ pub(super) const REJECT_NS: u64 = 180 * SECOND;
 /// Age at which a session ends that the other side has not confirmed.
 pub(super) const HALF_OPEN_NS: u64 = 20 * SECOND;
 
+/// How long after the last packet a session counts as busy, and its routes are kept under watch.
+const BUSY_NS: u64 = 10 * SECOND;
+
 /// Age at which a responder that was forgotten makes a new one itself, given the initiator's.
 pub(super) fn rekey_responder_ns(rekey_ns: u64) -> u64 {
     rekey_ns + rekey_ns / 8 * 3
@@ -33,11 +36,6 @@ pub(super) fn rekey_responder_ns(rekey_ns: u64) -> u64 {
 
 /// Bytes of a data message in front of its body: header and codec.
 const FRONT: usize = size_of::<Data>() + 4;
-
-/// Whether a message carries something for others than the two nodes.
-fn carries(kind: u32) -> bool {
-    !matches!(kind, codec::KEEPALIVE | codec::LINK)
-}
 
 pub(super) struct Session {
     pub(super) peer: PeerId,
@@ -63,6 +61,8 @@ pub(super) struct Session {
     /// A data message went out and nothing has come in since: when the first did.
     pub(super) waits_since: Option<u64>,
     pub(super) used: bool,
+    /// When data last went out or came in.
+    pub(super) busy_ns: Option<u64>,
     /// When the endpoint of link 0 last changed.
     moved_ns: Option<u64>,
     /// The peer has shown that it has the keys.
@@ -92,6 +92,12 @@ pub(super) struct Terms {
     pub(super) sealed: bool,
 }
 
+/// Whether a message is what a session is for. Messages about links, echoes and probes keep none alive, and nobody owes an
+/// answer for them that a keepalive could be.
+const fn is_use(kind: u32) -> bool {
+    !matches!(kind, codec::KEEPALIVE | codec::LINK | codec::ECHO | codec::PROBE)
+}
+
 impl Session {
     pub(super) fn new(now_ns: u64, terms: Terms, keys: &TransportKeys) -> Option<Self> {
         let Terms { peer, remote, initiator, path, suite, sealed } = terms;
@@ -115,6 +121,7 @@ impl Session {
             owes_since: None,
             waits_since: None,
             used: false,
+            busy_ns: None,
             moved_ns: None,
             confirmed: initiator,
             heard: false,
@@ -134,6 +141,11 @@ impl Session {
             *moved_ns = Some(now_ns);
         }
         allowed
+    }
+
+    /// Whether packets travelled lately.
+    pub(super) fn busy(&self, now_ns: u64) -> bool {
+        self.busy_ns.is_some_and(|t| now_ns.saturating_sub(t) < BUSY_NS)
     }
 
     /// Where link 0 ends; `None` for a peer behind others.
@@ -234,8 +246,9 @@ impl Session {
             self.owes_since = None;
             self.sent_ns = now_ns;
         }
-        if carries(kind) {
+        if is_use(kind) {
             self.used = true;
+            self.busy_ns = Some(now_ns);
             self.waits_since.get_or_insert(now_ns);
             // Transit goes where its slot leads; its echo is told by the traffic of the slots.
             if kind == codec::IPV6 {
@@ -259,10 +272,14 @@ impl Session {
         let n = self.receive.open(counter, aad.as_bytes(), text)?;
         replay::accept(&*self.window, counter)?;
         let kind = text.first_chunk::<4>().map(|c| u32::from_le_bytes(*c)).ok_or(DropReason::BadLength)?;
-        self.waits_since = None;
+        // An echo tells of the route that it came over: whether that is the one in use is decided there.
+        if kind != codec::ECHO {
+            self.waits_since = None;
+        }
         self.heard = true;
-        if carries(kind) {
+        if is_use(kind) {
             self.used = true;
+            self.busy_ns = Some(now_ns);
             self.owes_since.get_or_insert(now_ns);
         }
         Ok((kind, FRONT..size_of::<Data>() + n))

@@ -58,16 +58,27 @@ pub fn load(path: &Path) -> Result<Psk, PskError> {
     let mode = meta.permissions().mode();
     let warning =
         super::guarded(path, mode, "the pre-shared key").map_err(|why| PskError::Exposed(path.into(), why))?;
+    let key = read(path, file)?;
+    Ok(Psk { key, warnings: warning.into_iter().collect() })
+}
+
+/// Reads a pre-shared key's text from anywhere; `name` is for error messages.
+///
+/// # Errors
+/// [`PskError::NotAKey`], [`PskError::Zero`].
+pub fn read(name: &Path, from: impl io::Read) -> Result<Zeroizing<[u8; 32]>, PskError> {
     // Room for all of it from the start: a string that grows leaves copies behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES as usize + 1));
-    if file.take(MAX_BYTES + 1).read_to_string(&mut text).is_err() {
-        return Err(PskError::NotAKey(path.into()));
+    let read = from.take(MAX_BYTES + 1).read_to_string(&mut text);
+    // What was not read may be more than white space.
+    if !read.is_ok_and(|n| n as u64 <= MAX_BYTES) {
+        return Err(PskError::NotAKey(name.into()));
     }
-    let key = decode(text.trim()).ok_or_else(|| PskError::NotAKey(path.into()))?;
+    let key = decode(text.trim()).ok_or_else(|| PskError::NotAKey(name.into()))?;
     if *key == [0; 32] {
-        return Err(PskError::Zero(path.into()));
+        return Err(PskError::Zero(name.into()));
     }
-    Ok(Psk { key, warnings: warning.into_iter().collect() })
+    Ok(key)
 }
 
 fn decode(text: &str) -> Option<Zeroizing<[u8; 32]>> {
@@ -111,7 +122,8 @@ mod tests {
     fn what_is_no_key_is_refused_and_not_shown() {
         let cut = "secretsecretsecretsecretsecretsecretsecretsecretsecretsecretsecre";
         let zero = "00".repeat(32);
-        for text in ["", "mAAEC", cut, "f00", &"zz".repeat(32), &"aa".repeat(300), "\u{fffd}"] {
+        let more = format!("{}{}more", "ab".repeat(32), " ".repeat(200));
+        for text in ["", "mAAEC", cut, "f00", &"zz".repeat(32), &"aa".repeat(300), "\u{fffd}", &more] {
             let error = load_text(text, 0o600).err().expect("refused");
             assert!(matches!(error, PskError::NotAKey(_)), "{text}: {error}");
             assert!(text.is_empty() || !error.to_string().contains(text));

@@ -32,7 +32,7 @@ pub(super) struct Request<'a> {
 }
 
 /// The attributes of one answer: type and value.
-pub(super) type Attributes = Vec<(u16, Vec<u8>)>;
+pub type Attributes = Vec<(u16, Vec<u8>)>;
 
 /// A generic netlink socket.
 pub(super) struct Connection {
@@ -76,23 +76,8 @@ impl Connection {
         let mut answers = Vec::new();
         loop {
             let (datagram, _) = self.socket.recv_from_full()?;
-            let mut rest = &datagram[..];
-            while let Ok(message) = NetlinkBuffer::new_checked(rest) {
-                if message.sequence_number() == self.sequence {
-                    match message.message_type() {
-                        NLMSG_ERROR => {
-                            let code = ErrorBuffer::new_checked(message.payload()).ok().and_then(|e| e.code());
-                            return match code {
-                                None => Ok(answers),
-                                Some(code) => Err(io::Error::from_raw_os_error(code.get().saturating_abs())),
-                            };
-                        }
-                        NLMSG_DONE => return Ok(answers),
-                        _ => answers.push(attributes(message.payload())),
-                    }
-                }
-                let step = (message.length() as usize).next_multiple_of(4);
-                rest = rest.get(step..).unwrap_or_default();
+            if let Some(end) = read(&datagram, self.sequence, &mut answers) {
+                return end.map(|()| answers);
             }
         }
     }
@@ -115,6 +100,27 @@ impl Connection {
         bytes[..4].copy_from_slice(&length.to_ne_bytes());
         bytes
     }
+}
+
+/// Adds what a datagram answers to the request `sequence`. `None` while more is to come; otherwise how the request ended.
+pub fn read(datagram: &[u8], sequence: u32, answers: &mut Vec<Attributes>) -> Option<io::Result<()>> {
+    let mut rest = datagram;
+    while let Ok(message) = NetlinkBuffer::new_checked(rest) {
+        if message.sequence_number() == sequence {
+            match message.message_type() {
+                NLMSG_ERROR => {
+                    let code = ErrorBuffer::new_checked(message.payload()).ok().and_then(|e| e.code());
+                    let refused = |code: i32| Err(io::Error::from_raw_os_error(code.saturating_abs()));
+                    return Some(code.map_or(Ok(()), |code| refused(code.get())));
+                }
+                NLMSG_DONE => return Some(Ok(())),
+                _ => answers.push(attributes(message.payload())),
+            }
+        }
+        let step = (message.length() as usize).next_multiple_of(4);
+        rest = rest.get(step..).unwrap_or_default();
+    }
+    None
 }
 
 fn attributes(payload: &[u8]) -> Attributes {

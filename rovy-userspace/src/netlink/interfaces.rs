@@ -1,6 +1,6 @@
 //! The interfaces of this host, and which of them can carry an Ethernet listener.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
@@ -61,6 +61,8 @@ pub struct Interface {
     pub kind: Option<String>,
     /// Its addresses, IPv4 first.
     pub addrs: Vec<IpAddr>,
+    /// Its IPv4 addresses, each with the length of its prefix.
+    pub networks: Vec<(Ipv4Addr, u8)>,
     /// It is a wireless interface.
     pub wireless: bool,
     /// The XDP program attached to it: how, and its id.
@@ -157,6 +159,9 @@ impl Netlink {
             }
             if let (Some(address), Ok(at)) = (found, all.binary_search_by_key(&message.header.index, |i| i.index)) {
                 all[at].addrs.push(address);
+                if let IpAddr::V4(own) = address {
+                    all[at].networks.push((own, message.header.prefix_len));
+                }
             }
         }
         for i in all {
@@ -188,6 +193,7 @@ fn interface(message: &LinkMessage) -> Interface {
         master: None,
         kind: None,
         addrs: Vec::new(),
+        networks: Vec::new(),
         wireless: false,
         xdp: None,
     };
@@ -229,6 +235,12 @@ impl Interface {
     /// The master that takes this interface's frames, if any: all kinds but a VRF do.
     fn taken_by(&self) -> Option<&Master> {
         self.master.as_ref().filter(|m| m.kind != "vrf")
+    }
+
+    /// Whether UDP beacons go out over it: it is up, its frames are its own, and it is no TUN of an overlay.
+    #[must_use]
+    pub fn beacons(&self) -> bool {
+        self.up && self.carrier && self.taken_by().is_none() && (self.ethernet || self.kind.as_deref() != Some("tun"))
     }
 
     fn usable(&self) -> bool {
@@ -286,6 +298,7 @@ mod tests {
             master: Some(master),
             kind: None,
             addrs: Vec::new(),
+            networks: Vec::new(),
             wireless: false,
             xdp: None,
         }

@@ -10,6 +10,7 @@ pub mod resolve;
 pub mod watch;
 
 pub use features::Transmit;
+pub use generic::{Attributes, read as read_answers};
 pub use interfaces::{Interface, ListenerProblem, check_ethernet_listener, usable};
 pub use resolve::{ResolveError, Underlay};
 pub use watch::Change;

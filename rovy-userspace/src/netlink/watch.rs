@@ -100,7 +100,9 @@ fn drain(socket: &TokioSocket) {
     }
 }
 
-fn changes(datagram: &[u8]) -> Vec<Change> {
+/// The changes that a datagram of the kernel tells. What cannot be read counts as [`Change::Overrun`].
+#[must_use]
+pub fn changes(datagram: &[u8]) -> Vec<Change> {
     let mut found = Vec::new();
     let mut rest = datagram;
     while let Ok(header) = NetlinkBuffer::new_checked(rest) {

@@ -18,6 +18,8 @@ use super::{Batch, Endpoint, Received, TransportError};
 
 /// The broadcast address.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
+/// The group that beacons are sent to: local, multicast, and `rovy`.
+pub const NODES: [u8; 6] = *b"\x03rovy\x01";
 
 /// Why a frame was not received or sent.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +131,7 @@ impl EthernetSocket {
     }
 
     fn register(fd: OwnedFd, ifindex: u32, ifname: &str, mac: [u8; 6], ethertype: u16) -> Result<Self, TransportError> {
+        packet_socket::join(&fd, ifindex, NODES).map_err(|source| TransportError::Io { what: what(ifname), source })?;
         let fd = packet_socket::register(fd).map_err(|source| TransportError::Io { what: what(ifname), source })?;
         let mac = AtomicU64::new(word(mac));
         Ok(Self { fd, ifindex, ifname: ifname.to_owned(), mac, ethertype, down: AtomicBool::new(false) })

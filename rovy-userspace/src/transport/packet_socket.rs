@@ -59,6 +59,25 @@ pub(super) fn open(ifindex: u32, ethertype: u16) -> io::Result<OwnedFd> {
     }
 }
 
+/// Has the interface take frames to a group, for as long as the socket is open.
+pub(super) fn join(fd: impl AsFd, ifindex: u32, group: [u8; 6]) -> io::Result<()> {
+    let mut request = libc::packet_mreq {
+        mr_ifindex: i32::try_from(ifindex).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?,
+        mr_type: libc::PACKET_MR_MULTICAST as u16,
+        mr_alen: 6,
+        mr_address: [0; 8],
+    };
+    request.mr_address[..6].copy_from_slice(&group);
+    let (level, name) = (libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP);
+    let len = size_of::<libc::packet_mreq>() as libc::socklen_t;
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open, and the kernel reads `len` bytes of `request`, which outlives the call.
+    match unsafe { libc::setsockopt(fd, level, name, (&raw const request).cast(), len) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Lets frames of one EtherType through and no others, for good: whoever holds the socket may bind it anew, and would see
 /// all traffic of the host.
 pub(super) fn lock_to(fd: impl AsFd, ethertype: u16) -> io::Result<()> {

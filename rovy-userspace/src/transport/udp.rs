@@ -45,6 +45,10 @@ impl UdpSocket {
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
             sockopt::accept_zero_checksums(&socket)?;
+            // This host's own beacons are of no use to it.
+            socket.set_multicast_loop_v6(false)?;
+        } else {
+            socket.set_broadcast(true)?;
         }
         enlarge_buffers(&socket);
         socket.bind(&addr.into())?;

@@ -72,8 +72,8 @@ impl hello::Gate for Gate {
 
 impl Gate {
     /// What is counted about what belongs to no session, and would go up for this reason.
-    pub(crate) fn other(&self, reason: UpReason) -> Counter {
-        match hello::within(self, &LIMITS, Load::Others) {
+    pub(crate) fn other(&self, p: &Parsed, reason: UpReason) -> Counter {
+        match hello::stray(self, &LIMITS, &Whence::of(&p.source)) {
             Verdict::Drop(reason) => Counter::Drop(reason),
             Verdict::Admit | Verdict::Reply(_) => Counter::Up(reason),
         }
@@ -250,15 +250,20 @@ fn strays(b: &mut Bench) {
         let f = wrap(header_from(62, kind), &m);
         b.case("a long label that no link has", &f, Some(Counter::Drop(DropReason::UnknownIndex)));
     }
-    let beacon = wrap(header_from(63, kind::UDP6), &whole(MessageType::Beacon, 0));
+    let limited = Some(Counter::Drop(DropReason::RateLimited));
     let mut taken = 0;
-    while b.check(&beacon, "a beacon").counter == Some(Counter::Up(UpReason::Control)) {
-        taken += 1;
+    for station in 64..120 {
+        let beacon = wrap(header_from(station, kind::UDP4), &whole(MessageType::Beacon, 0));
+        let mut of_this = 0;
+        while b.check(&beacon, "a beacon").counter == Some(Counter::Up(UpReason::Control)) {
+            (taken, of_this) = (taken + 1, of_this + 1);
+            assert!(of_this <= 5, "one source is not limited");
+        }
         assert!(taken <= UNPROVEN, "beacons are not limited");
+        assert!(of_this > 0 || taken > 5, "one source takes all there is");
     }
     b.settle("beacons");
-    let limited = Some(Counter::Drop(DropReason::RateLimited));
-    b.case("a beacon too many", &beacon, limited);
+    b.case("a beacon too many", &wrap(header_from(121, kind::UDP4), &whole(MessageType::Beacon, 0)), limited);
     let mut f = wrap(header_from(63, kind::ETHERNET), &whole(MessageType::Beacon, 0));
     f[..6].fill(0xff);
     b.case("to everybody", &f, limited);

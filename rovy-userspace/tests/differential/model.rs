@@ -220,7 +220,11 @@ impl Model {
         if moved {
             if !exact && f[0] & 1 != 0 {
                 let admitted = matches!(checked, Ok((MessageType::Hello | MessageType::Response, _))) && whole;
-                return Some(Err(if admitted { self.admit(&p, message) } else { self.gate.other(UpReason::Control) }));
+                return Some(Err(if admitted {
+                    self.admit(&p, message)
+                } else {
+                    self.gate.other(&p, UpReason::Control)
+                }));
             }
             if !self.ours(f, &p) {
                 return None;
@@ -241,7 +245,7 @@ impl Model {
         let message = &f[p.header..];
         let index = message.get(4..8).map_or(0, |b| u32::from_le_bytes(b.try_into().unwrap()));
         let given = self.given.contains(&index) || self.rx.contains_key(&index);
-        let large = || if given { Counter::Up(UpReason::Oversized) } else { self.gate.other(UpReason::Oversized) };
+        let large = || if given { Counter::Up(UpReason::Oversized) } else { self.gate.other(p, UpReason::Oversized) };
         if f.len() > LINEAR_AT_MOST {
             return Err(large());
         }
@@ -259,7 +263,7 @@ impl Model {
             Ok((MessageType::Transit, _)) => {}
             Ok((MessageType::Control, _)) => return Err(Counter::Drop(DropReason::Malformed)),
             Ok((MessageType::Hello | MessageType::Response, _)) => return Err(self.admit(p, message)),
-            Ok((MessageType::Beacon, _)) => return Err(self.gate.other(UpReason::Control)),
+            Ok((MessageType::Beacon, _)) => return Err(self.gate.other(p, UpReason::Control)),
             Ok(_) if given => return Err(Counter::Up(UpReason::Control)),
             Ok(_) => return Err(Counter::Drop(DropReason::UnknownIndex)),
         }

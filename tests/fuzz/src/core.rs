@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use rovy_common::wire::{MessageType, check_bytes};
-use rovy_userspace::core::{Action, HEADROOM, Hops, Inbound, Node, Now, Origin, Path, TAILROOM, mac1, mac1_key};
+use rovy_common::wire::{Beacon, MessageType, check_bytes};
+use rovy_userspace::core::{Action, HEADROOM, Heard, Hops, Inbound, Node, Now, Origin, Path, TAILROOM, mac1, mac1_key};
 use rovy_userspace::fc00::packet::{destination, source};
 use rovy_userspace::identity::PeerId;
 use rovy_userspace::transport::Endpoint;
@@ -24,8 +24,11 @@ const STEPS: usize = 256;
 /// The label block of all transit that is sealed here.
 const SEALED: [u8; 16] = [0, 1, 0x5e, 0xa1, 0xed, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
+#[derive(Clone)]
 struct Flight {
     to: usize,
+    /// Where it seems to come from.
+    from: Endpoint,
     bytes: Vec<u8>,
 }
 
@@ -92,7 +95,12 @@ impl World {
             7 => self.forge(u, n)?,
             8 => self.pass(u.int_in_range(0..=200 * SECOND)?),
             9 => self.pass(self.nodes[n].deadline().saturating_sub(self.now_ns).min(300 * SECOND)),
-            10 => self.nodes[n].connect(now, id(other), vec![endpoint(other)], u.arbitrary()?),
+            10 => {
+                // There are two ways between the nodes: each has its end `n` on one, and `n + 2` on the other.
+                let ways =
+                    if u.arbitrary()? { vec![endpoint(other)] } else { vec![endpoint(other), endpoint(other + 2)] };
+                self.nodes[n].connect(now, id(other), ways, u.arbitrary()?);
+            }
             11 => {
                 let endpoints = (0..u.int_in_range(0..=2)?).map(|_| any_endpoint(u)).collect::<Result<_>>()?;
                 self.nodes[n].connect(now, whom, endpoints, u.arbitrary()?);
@@ -109,15 +117,12 @@ impl World {
                     self.nodes[n].remove_route(whom, u.arbitrary::<bool>()?.then_some(&route));
                 }
             }
-            15 => match u.int_in_range(0..=2)? {
+            15 => match u.int_in_range(0..=5)? {
                 0 => self.nodes[n].set_psk(whom, [u.int_in_range(0..=1)?; 32].into()),
-                1 => {
-                    let [allowed, sealed] = [1, 2].map(|bit| u.peek_bytes(1).is_some_and(|b| b[0] & bit != 0));
-                    self.nodes[n].set_transit(whom, u.arbitrary::<bool>().map(|_| allowed)?);
-                    if sealed {
-                        self.nodes[n].set_sealed(whom);
-                    }
-                }
+                1 => self.nodes[n].set_transit(whom, u.arbitrary()?),
+                2 => self.nodes[n].set_keepalive(whom, Duration::from_secs(u.int_in_range(1..=400)?)),
+                3 => self.nodes[n].set_rekey(Duration::from_secs(u.int_in_range(1..=120)?)),
+                4 => self.nodes[n].set_sealed(whom),
                 _ => self.nodes[n].announce(now),
             },
             16 => self.nodes[n].moved_to(now, u.arbitrary()?, any_endpoint(u)?),
@@ -147,7 +152,7 @@ impl World {
             return Ok(());
         }
         let at = u.choose_index(self.flights.len())?;
-        let Flight { to, mut bytes } = Flight { to: self.flights[at].to, bytes: self.flights[at].bytes.clone() };
+        let Flight { to, from, mut bytes } = self.flights[at].clone();
         if !u.ratio(1, 4)? {
             self.flights.remove(at);
         }
@@ -157,7 +162,7 @@ impl World {
                 *byte ^= u.arbitrary::<u8>()?;
             }
         }
-        let from = if u.ratio(1, 4)? { origin(u)? } else { Origin::Direct(endpoint(1 - to)) };
+        let from = if u.ratio(1, 8)? { origin(u)? } else { Origin::Direct(from) };
         self.arrive(to, &from, bytes);
         Ok(())
     }
@@ -179,8 +184,21 @@ impl World {
         Ok(())
     }
 
+    /// The same as a beacon of one of the three keys, heard on a link.
+    fn hear(&mut self, to: usize, from: &Origin, bytes: &[u8]) {
+        let (Origin::Direct(from), true) = (from, bytes.len() == size_of::<Beacon>()) else { return };
+        let mut bytes = bytes.to_vec();
+        let key = id(usize::from(bytes[7]) % 3);
+        bytes[8..].copy_from_slice(key.public_key());
+        let networks = [([0, 0, 0, 1].into(), 1), ([128, 0, 0, 1].into(), 1)];
+        let heard = Heard { from: *from, group: bytes[6] < 224, networks: &networks };
+        let now = self.now();
+        let _ = self.nodes[to].beacon(now, &heard, &bytes);
+    }
+
     fn arrive(&mut self, to: usize, from: &Origin, mut bytes: Vec<u8>) {
         let now = self.now();
+        self.hear(to, from, &bytes);
         match self.nodes[to].message(now, from, &mut bytes) {
             Ok(Inbound::Packet(range)) => {
                 let packet = bytes.get(range).unwrap_or_default();
@@ -223,9 +241,9 @@ impl World {
         if let Path::Routed { slot, .. } = path
             && let Some(sealed) = self.seal(from, *slot, &bytes)
         {
-            return self.put(from, sealed);
+            return self.put(from, path, sealed);
         }
-        self.put(from, bytes);
+        self.put(from, path, bytes);
     }
 
     /// The message inside the session with the slot's neighbour, where that is sealed.
@@ -240,9 +258,12 @@ impl World {
         Some(buf[range].to_vec())
     }
 
-    fn put(&mut self, from: usize, bytes: Vec<u8>) {
+    fn put(&mut self, from: usize, path: &Path, bytes: Vec<u8>) {
         if self.flights.len() < FLIGHTS {
-            self.flights.push(Flight { to: 1 - from, bytes });
+            let to = 1 - from;
+            let second = *path == Path::Direct(endpoint(to + 2));
+            let from = endpoint(if second { from + 2 } else { from });
+            self.flights.push(Flight { to, from, bytes });
         }
     }
 
@@ -271,7 +292,7 @@ impl World {
                 }
                 Action::Disconnected(peer) => assert!(self.connected[n].remove(&peer), "disconnected twice"),
                 Action::Expect(index) => assert!(index != 0),
-                Action::Forget(_) | Action::Silence(_) => {}
+                Action::Beacon(..) | Action::Forget(_) | Action::Silence(_) | Action::Unreachable(_) => {}
             }
         }
         let node = &self.nodes[n];

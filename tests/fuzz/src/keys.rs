@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 use rovy_common::label::Width;
-use rovy_userspace::core::{Node, NodeConfig};
+use rovy_userspace::core::{Budget, Node, NodeConfig};
 use rovy_userspace::identity::{PeerId, SecretKey};
 use rovy_userspace::transport::Endpoint;
 
@@ -19,6 +19,10 @@ pub(crate) fn id(n: usize) -> PeerId {
     SECRETS[n % 3].peer_id()
 }
 
+pub(crate) fn secret(n: usize) -> &'static SecretKey {
+    &SECRETS[n % 3]
+}
+
 pub(crate) fn node(n: usize) -> Node {
     let config = NodeConfig {
         secret: SECRETS[n % 3].clone(),
@@ -30,6 +34,7 @@ pub(crate) fn node(n: usize) -> Node {
         aes: n == 0,
         handshakes: 8,
         psk: [0; 32].into(),
+        probes: Budget::default(),
     };
     Node::new(config, [n as u8; 32])
 }

@@ -2,14 +2,26 @@
 //!
 //! `fuzz/` gives them to libFuzzer; `tests/corpus.rs` runs them over the inputs kept in `fuzz/corpus` with every test run.
 
+mod command;
 mod core;
+mod files;
+mod gate;
 mod handshake;
+mod kernel;
 mod keys;
+mod payload;
+mod session;
 mod text;
 mod wire;
 
+pub use command::command;
 pub use core::core;
+pub use files::files;
+pub use gate::gate;
 pub use handshake::handshake;
+pub use kernel::kernel;
+pub use payload::payload;
+pub use session::session;
 pub use text::{config, http, text};
 pub use wire::{packet, wire};
 
@@ -17,12 +29,18 @@ pub use wire::{packet, wire};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 13] = [
     ("wire", wire),
-    ("handshake", handshake),
-    ("core", core),
     ("packet", packet),
+    ("gate", gate),
+    ("handshake", handshake),
+    ("payload", payload),
+    ("session", session),
     ("text", text),
     ("config", config),
+    ("files", files),
     ("http", http),
+    ("command", command),
+    ("kernel", kernel),
+    ("core", core),
 ];

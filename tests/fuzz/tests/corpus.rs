@@ -1,10 +1,43 @@
 //! Every kept input through its target.
+#![allow(clippy::unwrap_used)]
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// All of the kept inputs together, in bytes: they are cloned with every checkout and run with every test.
+const MOST: u64 = 512 * 1024;
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn every_target_has_a_fuzzer_and_inputs() {
+    let targets: BTreeSet<String> = rovy_fuzz::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(names(&fuzz().join("fuzz_targets")), targets);
+    assert_eq!(names(&fuzz().join("corpus")), targets);
+    let manifest = std::fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
+    for target in targets {
+        assert!(manifest.contains(&format!("path = \"fuzz_targets/{target}.rs\"")), "fuzz/Cargo.toml lacks {target}");
+    }
+}
+
+#[test]
+fn the_kept_inputs_are_few() {
+    let files =
+        rovy_fuzz::TARGETS.iter().flat_map(|(name, _)| std::fs::read_dir(fuzz().join("corpus").join(name)).unwrap());
+    let bytes: u64 = files.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes <= MOST, "{bytes} bytes: `cargo xtask fuzz` keeps fewer");
+}
 
 #[test]
 fn the_kept_inputs_pass() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let corpus = fuzz().join("corpus");
     for (name, target) in rovy_fuzz::TARGETS {
         let mut inputs: Vec<_> = std::fs::read_dir(corpus.join(name)).unwrap().map(|e| e.unwrap().path()).collect();
         inputs.sort();

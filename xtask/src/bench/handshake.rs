@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rovy_common::label::Width;
-use rovy_userspace::core::{Action, Node, NodeConfig, Now, Origin, Psk};
+use rovy_userspace::core::{Action, Budget, Node, NodeConfig, Now, Origin, Psk};
 use rovy_userspace::identity::SecretKey;
 use rovy_userspace::transport::Endpoint;
 use serde::Serialize;
@@ -36,6 +36,7 @@ fn node(n: u8) -> Node {
         receive_mtu: None,
         aes: true,
         psk: Psk::default(),
+        probes: Budget::default(),
     };
     Node::new(config, [n; 32])
 }

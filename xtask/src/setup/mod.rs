@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: finds or installs what builds and tests need, and says what it does.
 
 pub(crate) mod apt;
+pub(crate) mod fuzzer;
 mod linker;
 mod programs;
 pub(crate) mod toolchain;
@@ -32,6 +33,8 @@ pub(crate) struct Needs {
     pub(crate) net: bool,
     /// The emulator that boots other kernels.
     pub(crate) vm: bool,
+    /// The compiler and the program that search inputs.
+    pub(crate) fuzz: bool,
 }
 
 /// Finds everything, installs what is missing, and says both.
@@ -40,7 +43,7 @@ pub(crate) struct Needs {
 ///
 /// When something can neither be found nor installed.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let needs = Needs { ebpf: true, net: true, vm: true };
+    let needs = Needs { ebpf: true, net: true, vm: true, fuzz: false };
     ensure(needs, args.yes)?;
     let toolchain = chosen().context("setup ended without a toolchain for the BPF build")?;
     println!("setup: BPF build: {}", toolchain.describe());
@@ -74,12 +77,16 @@ pub(crate) fn ensure(needs: Needs, yes: bool) -> Result<()> {
     let vm = if needs.vm { programs::missing_vm() } else { Vec::new() };
     let qemu = programs::missing_qemu().filter(|_| needs.vm);
     let ebpf = needs.ebpf && chosen().is_none();
+    let fuzz = if needs.fuzz { fuzzer::missing() } else { Vec::new() };
     let packages: Vec<&String> = net.iter().chain(&vm).chain(&qemu).collect();
-    if packages.is_empty() && !ebpf {
+    if packages.is_empty() && !ebpf && fuzz.is_empty() {
         return Ok(());
     }
-    consent(&packages, ebpf, yes)?;
+    consent(&packages, ebpf, &fuzz, yes)?;
     install_programs(&net)?;
+    if !fuzz.is_empty() {
+        fuzzer::install()?;
+    }
     if ebpf {
         install_toolchain()?;
     }
@@ -105,10 +112,13 @@ pub(crate) fn component(component: &str, subcommand: &str) -> Result<()> {
     sh::run(&mut command).with_context(|| format!("`cargo {subcommand}` is missing: install {component}"))
 }
 
-fn consent(packages: &[&String], ebpf: bool, yes: bool) -> Result<()> {
+fn consent(packages: &[&String], ebpf: bool, others: &[String], yes: bool) -> Result<()> {
     println!("setup: missing:");
     for package in packages {
         println!("setup:   Debian package {package}");
+    }
+    for other in others {
+        println!("setup:   {other}");
     }
     if ebpf {
         println!("setup:   a compiler for BPF: rustup's {} with rust-src, or Debian's rustc-web", toolchain::NIGHTLY);
@@ -125,7 +135,7 @@ fn consent(packages: &[&String], ebpf: bool, yes: bool) -> Result<()> {
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     if !matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes") {
-        bail!("not installed; `cargo xtask setup` asks again");
+        bail!("not installed; the same command asks again");
     }
     Ok(())
 }

@@ -6,8 +6,13 @@ use super::toolchain;
 use crate::sh;
 
 /// For namespaces and devices: a program and its package.
-const NET: [(&str, &str); 4] =
-    [("ip", "iproute2"), ("ping", "iputils-ping"), ("nsenter", "util-linux"), ("ethtool", "ethtool")];
+const NET: [(&str, &str); 5] = [
+    ("ip", "iproute2"),
+    ("ping", "iputils-ping"),
+    ("nsenter", "util-linux"),
+    ("ethtool", "ethtool"),
+    ("nft", "nftables"),
+];
 
 /// For other kernels, besides the emulator: the archiver unpacks the modules of newer ones.
 const VM: [(&str, &str); 2] = [("xz", "xz-utils"), ("strip", "binutils")];

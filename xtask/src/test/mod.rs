@@ -37,7 +37,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let all = args.filter.is_none();
     let kernels = all || args.filter.as_deref() == Some("vm");
-    setup::ensure(Needs { ebpf: all, net: !args.no_root, vm: kernels && !args.no_root }, args.yes)?;
+    let needs = Needs { ebpf: all, net: !args.no_root, vm: kernels && !args.no_root, fuzz: false };
+    setup::ensure(needs, args.yes)?;
     let sudo = !args.no_root && !sh::is_root() && sh::sudo_works();
     let how = How { filter: args.filter.clone(), no_root: args.no_root, sudo, object: None };
 

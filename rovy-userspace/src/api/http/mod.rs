@@ -14,7 +14,7 @@ const MAX_QUERY: usize = 4096;
 
 /// Whether a command changes something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Method {
+pub enum Method {
     /// It reads.
     Get,
     /// It changes.
@@ -24,7 +24,7 @@ pub(super) enum Method {
 impl Method {
     /// As it stands in a request.
     #[must_use]
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
@@ -37,12 +37,14 @@ impl Method {
 pub(super) fn method(path: &str) -> Option<Method> {
     Some(match path {
         "/v0/info" | "/v0/listener/list" | "/v0/peer/list" | "/v0/route/list" | "/v0/fc00/status" | "/v0/stats"
-        | "/v0/handover" => Method::Get,
+        | "/v0/discovery/list" | "/v0/handover" => Method::Get,
         "/v0/stop"
         | "/v0/listener/start"
         | "/v0/listener/stop"
         | "/v0/peer/connect"
         | "/v0/peer/disconnect"
+        | "/v0/discovery/enable"
+        | "/v0/discovery/disable"
         | "/v0/route/add"
         | "/v0/route/del"
         | "/v0/ping"
@@ -58,7 +60,7 @@ pub(super) fn method(path: &str) -> Option<Method> {
 impl Command {
     /// The request of the command: method, and path with query.
     #[must_use]
-    pub(super) fn to_http(&self) -> (Method, String) {
+    pub fn to_http(&self) -> (Method, String) {
         let flag = |persist: &bool| if *persist { "&persist" } else { "" };
         let escape = |text: &dyn std::fmt::Display| utf8_percent_encode(&text.to_string(), ESCAPED).to_string();
         let target = match self {
@@ -75,6 +77,12 @@ impl Command {
             Self::PeerList => "/v0/peer/list".into(),
             Self::PeerConnect { address, persist } => format!("/v0/peer/connect?{}{}", escape(address), flag(persist)),
             Self::PeerDisconnect { peer } => format!("/v0/peer/disconnect?/rovy/{peer}"),
+            Self::DiscoveryList => "/v0/discovery/list".into(),
+            Self::DiscoverySwitch { listener, on } => {
+                let verb = if *on { "enable" } else { "disable" };
+                let listener = listener.as_ref().map(|l| format!("&{}", escape(l))).unwrap_or_default();
+                format!("/v0/discovery/{verb}?linklocal{listener}")
+            }
             Self::RouteList => "/v0/route/list".into(),
             Self::RouteAdd { peer, route } => format!("/v0/route/add?peer={peer}&route={route}"),
             Self::RouteDel { peer, route: None } => format!("/v0/route/del?peer={peer}"),
@@ -111,6 +119,9 @@ impl Command {
             "/v0/peer/list" => Self::PeerList,
             "/v0/peer/connect" => Self::PeerConnect { address: query.peer_address()?, persist: query.flag("persist") },
             "/v0/peer/disconnect" => Self::PeerDisconnect { peer: query.peer()? },
+            "/v0/discovery/list" => Self::DiscoveryList,
+            "/v0/discovery/enable" => Self::DiscoverySwitch { listener: query.discovered()?, on: true },
+            "/v0/discovery/disable" => Self::DiscoverySwitch { listener: query.discovered()?, on: false },
             "/v0/route/list" => Self::RouteList,
             "/v0/route/add" => {
                 Self::RouteAdd { peer: query.peer()?, route: query.route()?.ok_or_else(|| usage("route= is missing"))? }
@@ -181,6 +192,14 @@ impl Query {
         let address = self.multiaddr()?;
         listenable(&address).map_err(usage)?;
         Ok(address)
+    }
+
+    /// `linklocal`, the only kind there is, and the listener if one is meant.
+    fn discovered(&mut self) -> Result<Option<Multiaddr>, Failure> {
+        if !self.flag("linklocal") {
+            return Err(usage("the kind of discovery is missing").with_next("say ?linklocal"));
+        }
+        if self.0.iter().any(|p| p.starts_with('/')) { self.listener().map(Some) } else { Ok(None) }
     }
 
     fn peer_address(&mut self) -> Result<Multiaddr, Failure> {

@@ -18,6 +18,7 @@ fn every_command_survives_the_way() {
         Command::ListenerList,
         Command::PeerList,
         Command::PeerDisconnect { peer },
+        Command::DiscoveryList,
         Command::RouteList,
         Command::RouteAdd { peer, route: route.clone() },
         Command::RouteDel { peer, route: None },
@@ -37,6 +38,8 @@ fn every_command_survives_the_way() {
         commands.push(Command::ListenerStart { address: eth.clone(), persist: yes });
         commands.push(Command::GiveListener { address: eth.clone(), persist: yes });
         commands.push(Command::ListenerStop { address: eth.clone(), persist: yes });
+        commands.push(Command::DiscoverySwitch { listener: None, on: yes });
+        commands.push(Command::DiscoverySwitch { listener: Some(eth.clone()), on: yes });
         commands.push(Command::PeerConnect { address: at.clone(), persist: yes });
     }
     for command in commands {

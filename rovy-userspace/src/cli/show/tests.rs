@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{Drops, PeerLink, TransitStats};
+use crate::api::{DiscoveryListener, Drops, PeerLink, PeerSource, TransitStats};
 use crate::identity::PeerId;
 
 fn peer_id() -> PeerId {
@@ -15,6 +15,9 @@ fn a_listener() -> Listener {
         xdp_mode: "generic".into(),
         xdp_why: "the driver has no native XDP".into(),
         effective: vec!["02:00:00:00:00:01".into()],
+        beacons_sent: 5,
+        beacons_heard: 0,
+        advice: None,
     }
 }
 
@@ -36,6 +39,9 @@ fn a_peer() -> Peer {
         tx_packets: 3,
         tx_bytes: 4,
         last_seen_s: Some(61),
+        last_seen: Some(1_700_000_000),
+        source: PeerSource::Discovered,
+        nat: false,
         configured: false,
         transit: PeerTransit::Kernel,
         sealed: false,
@@ -105,6 +111,56 @@ fn the_kind_of_transit_is_shown() {
     }
     let json = serde_json::to_value(Peer { transit: PeerTransit::Sealed, sealed: true, ..a_peer() }).unwrap();
     assert_eq!((json["transit"].as_str(), json["sealed"].as_bool()), (Some("sealed"), Some(true)));
+}
+
+#[test]
+fn a_route_shows_how_it_stands() {
+    let route = RouteInfo {
+        peer_id: a_peer().peer_id,
+        route: "/rovyrt/04.2a".parse().unwrap(),
+        source: RouteSource::Learned,
+        in_use: true,
+        state: "good".into(),
+        age_s: Some(65),
+        rtt_ns: Some(12_340_000),
+        loss: 0.031,
+        why: Some("better for a while".into()),
+    };
+    let text = checked(routes(std::slice::from_ref(&route)));
+    for word in ["/rovyrt/04.2a", "good", "yes", "12.3 ms", "3 %", "1 min 5 s", "better for a while"] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    let json = serde_json::to_value(route).unwrap();
+    let keys = ["state", "age_s", "rtt_ns", "loss", "why", "in_use"];
+    assert!(keys.iter().all(|k| !json[k].is_null()), "{json}");
+}
+
+#[test]
+fn who_was_only_seen_before_takes_no_line() {
+    let gone = Peer { state: PeerState::Disconnected, ..a_peer() };
+    let text = checked(peers(&[a_peer(), gone.clone()]));
+    assert!(text.contains("1 more seen before") && text.matches(&peer_id().to_string()).count() == 1, "{text}");
+    assert!(checked(peers(&[Peer { configured: true, ..gone.clone() }])).contains("disconnected"));
+    let json = serde_json::to_value(gone).unwrap();
+    assert_eq!((json["last_seen"].as_u64(), json["source"].as_str()), (Some(1_700_000_000), Some("discovered")));
+}
+
+#[test]
+fn silence_is_shown_with_what_to_do() {
+    let advice = Some("no beacon heard for 31 s: rovy listener start /ip6/::/udp/1312".to_owned());
+    let text = checked(listeners(&[Listener { advice: advice.clone(), ..a_listener() }]));
+    assert!(text.contains("/ethif/eth0: no beacon heard for 31 s"), "{text}");
+    let entry = DiscoveryListener {
+        address: a_listener().address,
+        linklocal: true,
+        interfaces: vec!["eth0".into()],
+        beacons_sent: 5,
+        beacons_heard: 0,
+        last_heard_s: None,
+        advice,
+    };
+    let text = checked(discovery(&Discovery { linklocal: true, interval_s: 30, listeners: vec![entry] }));
+    assert!(text.contains("no beacon heard") && text.contains("SENT"), "{text}");
 }
 
 #[test]

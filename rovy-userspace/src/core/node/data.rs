@@ -32,12 +32,15 @@ impl Node {
         let id = session.peer;
         let (kind, body) = session.open(now.mono_ns, message)?;
         self.heard(now, origin, id, index, kind);
+        let body_of = |message: &[u8]| message.get(body.clone()).map(<[u8]>::to_vec).ok_or(DropReason::BadLength);
         match kind {
             codec::LINK => {
                 let body = message.get(body).ok_or(DropReason::BadLength)?;
                 self.link_message(now, origin, index, body).map(|()| Inbound::Done)
             }
             codec::KEEPALIVE => Ok(Inbound::Done),
+            codec::ECHO => self.echo(now, origin, index, &body_of(message)?).map(|()| Inbound::Done),
+            codec::PROBE => self.probe(now, origin, id, &body_of(message)?).map(|()| Inbound::Done),
             codec::IPV6 => {
                 let packet = message.get(body.clone()).ok_or(DropReason::BadLength)?;
                 let (source, destination) = addresses(packet).ok_or(DropReason::Malformed)?;
@@ -64,7 +67,6 @@ impl Node {
     fn heard(&mut self, now: Now, origin: &Origin, id: PeerId, index: u32, kind: u32) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.received_ns = Some(now.mono_ns);
-        let by_hand = !peer.routes.is_empty();
         if peer.next == Some(index) {
             self.confirmed(now, id, index);
         }
@@ -81,15 +83,7 @@ impl Node {
                 let at = *at;
                 self.move_link(now, index, 0, at);
             }
-            (Path::Routed { .. }, Path::Routed { slot, hops }) if session.path != back => {
-                let learned = Some((*slot, hops.clone()));
-                if !by_hand {
-                    session.path = back;
-                }
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.learned = learned;
-                }
-            }
+            (Path::Routed { .. }, Path::Routed { slot, hops }) => self.heard_over(now, id, &(*slot, hops.clone())),
             _ => {}
         }
     }
@@ -118,18 +112,26 @@ impl Node {
         }
     }
 
+    /// A packet for an address is about to be sent: who has it. `None`: it is looked for, and the packet waits.
+    fn destination(&mut self, now: Now, to: Ipv6Addr, packet: &[u8]) -> Result<Option<PeerId>, DropReason> {
+        match self.by_address.get(&to) {
+            Some(id) => Ok(Some(*id)),
+            None => self.look_up(now, to, packet).map(|()| None),
+        }
+    }
+
     /// An IPv6 packet from the TUN at `packet` of `buf`, with [`HEADROOM`](crate::core::HEADROOM) in front and
     /// [`TAILROOM`](crate::core::TAILROOM) behind. `None`: it waits for a session.
     ///
     /// # Errors
-    /// The reason to count; `NoRoute` when nobody with this address is known.
+    /// The reason to count; `NoRoute` when nobody with this address is known or found.
     pub fn packet(&mut self, now: Now, buf: &mut [u8], packet: Range<usize>) -> Result<Option<Outgoing>, DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         let (source, destination) = addresses(bytes).ok_or(DropReason::Malformed)?;
         if source != self.address {
             return Err(DropReason::BadInnerSource);
         }
-        let id = *self.by_address.get(&destination).ok_or(DropReason::NoRoute)?;
+        let Some(id) = self.destination(now, destination, bytes)? else { return Ok(None) };
         let peer = self.peers.get_mut(&id).ok_or(DropReason::NoRoute)?;
         if let Some(index) = peer.current {
             peer.packets[1] += 1;
@@ -137,11 +139,14 @@ impl Node {
             let session = self.session(index).ok_or(DropReason::NoRoute)?;
             let path = session.way();
             let message = session.seal(now.mono_ns, codec::IPV6, buf, packet)?;
+            self.watch(now, id, index);
             return Ok(Some(Outgoing { path, message }));
         }
-        if peer.attempt.is_none() && peer.next.is_none() && peer.paths().is_empty() {
+        let nowhere = peer.attempt.is_none() && peer.next.is_none() && peer.paths().is_empty();
+        if nowhere && self.neighbours().is_empty() {
             return Err(DropReason::NoRoute);
         }
+        let peer = self.peers.get_mut(&id).ok_or(DropReason::NoRoute)?;
         if peer.queue.len() >= QUEUE {
             return Err(DropReason::QueueFull);
         }
@@ -173,6 +178,13 @@ impl Node {
         if let Some(index) = self.peers.get(&id).and_then(|p| p.current) {
             self.send_data(now, index, codec, body);
         }
+    }
+
+    /// The body of a data message of a peer's, of whatever codec.
+    pub(in crate::core) fn open_for_test(&mut self, now: Now, id: PeerId, message: &mut [u8]) -> Vec<u8> {
+        let index = self.receiver_index(id);
+        let range = self.session(index).and_then(|s| s.open(now.mono_ns, message).ok()).map(|(_, range)| range);
+        range.and_then(|r| message.get(r)).map(<[u8]>::to_vec).unwrap_or_default()
     }
 
     /// The receiver index of the session in use.

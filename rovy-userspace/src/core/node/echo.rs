@@ -2,7 +2,7 @@
 
 use rovy_common::DropReason;
 use rovy_common::label::Width;
-use rovy_common::wire::{Control, EchoReply, EchoRequest, Header, MessageType, control};
+use rovy_common::wire::{Control, EchoReply, EchoRequest, Header, KeyAnswer, MessageType, control};
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -37,7 +37,11 @@ impl Node {
                 let reply = EchoReply::ref_from_bytes(message).map_err(|_| DropReason::BadLength)?;
                 self.echo_reply(now, *slot, reply)
             }
-            // Errors are used from the day that routes heal themselves.
+            control::KEY => {
+                let answer = KeyAnswer::ref_from_bytes(message).map_err(|_| DropReason::BadLength)?;
+                self.key_answer(now, origin, answer)
+            }
+            // Errors are not used yet.
             _ => Err(DropReason::NotAllowed),
         }
     }
@@ -84,11 +88,11 @@ impl Node {
         Ok(())
     }
 
-    /// Asks who sits at the end of a route; the nonce by which [`Node::answer`] tells. With `peer` nobody else's answer counts.
+    /// Asks who sits at the end of a route; the nonce by which [`Node::take_answer`] tells. With `peer` nobody else's answer counts.
     ///
     /// # Errors
     /// `NoSlot` when the route starts with a slot nobody has, `Limit` when too many echoes are under way.
-    pub fn echo(&mut self, now: Now, peer: Option<PeerId>, slot: u16, hops: Hops) -> Result<u64, DropReason> {
+    pub fn who_is_at(&mut self, now: Now, peer: Option<PeerId>, slot: u16, hops: Hops) -> Result<u64, DropReason> {
         self.slots.owner(slot).ok_or(DropReason::NoSlot)?;
         let nonce = self.rng.u64();
         self.echoes.ask(now.mono_ns, nonce, peer, (slot, hops.clone()))?;
@@ -99,7 +103,7 @@ impl Node {
     }
 
     /// The answer to an echo when it is there, once. One that nobody takes is forgotten.
-    pub fn answer(&mut self, nonce: u64) -> Option<Answer> {
+    pub fn take_answer(&mut self, nonce: u64) -> Option<Answer> {
         self.echoes.take(nonce)
     }
 
@@ -117,7 +121,7 @@ impl Node {
         match (session, session.map(Session::way)) {
             (Some(session), Some(Path::Direct(_))) => Some((self.slot_in_use(id, session)?, Hops::new())),
             (_, Some(Path::Routed { slot, hops })) => Some((slot, hops)),
-            _ => peer.routes.first().or(peer.learned.as_ref()).cloned(),
+            _ => peer.routes.worth_a_hello().into_iter().next(),
         }
     }
 }

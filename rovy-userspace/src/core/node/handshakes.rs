@@ -13,18 +13,20 @@ use crate::core::cookie::Asked;
 use crate::core::handshake;
 use crate::core::mac::mac1;
 use crate::core::payload::{Choice, Offer};
-use crate::core::peer::{Answered, Attempt};
+use crate::core::peer::{Answered, Attempt, Finished};
 use crate::core::session::{Session, Terms};
 use crate::core::time::{Now, SECOND, TAI64N_LEN, tai64n};
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
 
 /// Time between a hello and the next try.
-const RETRY_NS: u64 = 5 * SECOND;
+pub(super) const RETRY_NS: u64 = 5 * SECOND;
 /// Spread of the next try, so that two nodes do not keep meeting half-way.
 const JITTER_NS: u64 = SECOND / 3;
 /// A peer that is not to be kept is given up after this long.
 const GIVE_UP_NS: u64 = 90 * SECOND;
+/// Longest pause between searches for a peer that no way is known to.
+const SEARCH_NS: u64 = 60 * SECOND;
 /// Longest pause between tries of a peer that is to be kept.
 const BACK_OFF_NS: u64 = 300 * SECOND;
 /// A hello of the peer's that comes so soon after one of this node's own was sent at the same moment.
@@ -59,6 +61,7 @@ impl Node {
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let mut paths = peer.paths();
+        paths.extend(self.discovery.found.paths(id).filter(|p| !peer.dial.iter().any(|e| *p == Path::Direct(*e))));
         let (current, tried) = (peer.current, peer.tries > 0);
         let psk = self.psk(id);
         if let Some(session) = current.and_then(|i| self.session_ref(i)) {
@@ -72,7 +75,8 @@ impl Node {
                 paths = vec![if session.links.alive(0) { session.path.clone() } else { session.way() }];
             }
         }
-        if paths.is_empty() {
+        let search = self.wants_search(id);
+        if paths.is_empty() && !search {
             return;
         }
         let timestamp = self.timestamp(now);
@@ -102,6 +106,9 @@ impl Node {
                 Action::Send(path, message)
             }));
         }
+        if search {
+            self.flood(now, id.address(), &hello);
+        }
         self.wake(retry_ns);
     }
 
@@ -114,7 +121,14 @@ impl Node {
         }
         peer.tries = peer.tries.saturating_add(1);
         let tried = now.mono_ns.saturating_sub(peer.since_ns);
-        let pause = if tried < GIVE_UP_NS { RETRY_NS } else { (tried / 4).min(BACK_OFF_NS) };
+        let pause = match tried {
+            // Whoever is only looked for may be found at once, or not for long.
+            _ if peer.paths().is_empty() && peer.current.is_none() && !peer.only_seen() => {
+                (SECOND << (peer.tries - 1).min(6)).min(SEARCH_NS)
+            }
+            t if t < GIVE_UP_NS => RETRY_NS,
+            t => (t / 4).min(BACK_OFF_NS),
+        };
         now.mono_ns + pause + jitter
     }
 
@@ -142,9 +156,10 @@ impl Node {
             return self.start_handshake(now, id);
         }
         let attempt = peer.attempt.take();
-        peer.queue.clear();
+        let waited = std::mem::take(&mut peer.queue);
         peer.tries = 0;
         peer.again_ns = None;
+        self.actions.extend(waited.into_iter().map(Action::Unreachable));
         if let Some(attempt) = attempt {
             self.release(attempt.index);
         }
@@ -168,6 +183,7 @@ impl Node {
             answered.copies += 1;
             let response = answered.response.clone();
             self.actions.push_back(Action::Send(origin.back(), response));
+            self.learn(now, id, origin);
             return Ok(());
         }
         let newest = self.peers.get(&id).map_or_else(|| self.stamps.of(id), |p| p.newest);
@@ -200,15 +216,13 @@ impl Node {
         let peer = self.peer(id);
         peer.newest = timestamp;
         peer.answered = Some(Answered { hello: message.to_vec(), response: response.clone(), until_ns, copies: 0 });
-        if let Path::Routed { slot, hops } = origin.back() {
-            peer.learned = Some((slot, hops));
-        }
         let unconfirmed = peer.next.replace(index);
         if let Some(unconfirmed) = unconfirmed {
             self.end_session(unconfirmed);
         }
         self.yield_to(now, id);
         self.install(now, index, session);
+        self.learn(now, id, origin);
         self.actions.push_back(Action::Send(origin.back(), response));
         Ok(())
     }
@@ -240,7 +254,9 @@ impl Node {
         }
         let index = response.receiver_index.get();
         let position = self.indices.position(index).ok_or(DropReason::UnknownIndex)?;
-        let Some(Entry::Attempt(id)) = self.entries[position] else { return Err(DropReason::UnknownIndex) };
+        let Some(Entry::Attempt(id)) = self.entries[position] else {
+            return self.another_way(now, origin, index, message);
+        };
         let peer = self.peers.get_mut(&id).ok_or(DropReason::UnknownIndex)?;
         let attempt = peer.attempt.as_mut().filter(|a| a.index == index).ok_or(DropReason::UnknownIndex)?;
         let finished = handshake::finish(&mut attempt.initiation, response);
@@ -248,12 +264,20 @@ impl Node {
             tracing::warn!(peer = %id, "its answer does not authenticate: is the pre-shared key the same at both ends?");
         }
         let (keys, choice) = finished?;
+        // Only what was on offer can be chosen.
+        if choice.suite == Suite::Aes256Gcm && !self.config.aes {
+            return Err(DropReason::BadHandshake);
+        }
         peer.rtt_ns = Some(now.mono_ns.saturating_sub(attempt.sent_ns));
         // Even when the other end does not say so: then nothing passes rather than something in the open.
         let sealed = attempt.sealed || choice.sealed;
         peer.attempt = None;
         peer.tries = 0;
         peer.received_ns = Some(now.mono_ns);
+        peer.finished = Some(Finished { response: message.to_vec(), until_ns: now.mono_ns + COPIES_NS, copies: 0 });
+        if let Some(behind) = translated(origin, choice.observed) {
+            peer.behind_nat = behind;
+        }
         let remote = response.sender_index.get();
         let path = origin.back();
         let terms = Terms { peer: id, remote, initiator: true, path, suite: choice.suite, sealed };
@@ -266,9 +290,26 @@ impl Node {
         }
         self.install(now, index, session);
         self.promote(now, id, index);
+        self.arrived(now, id, origin);
         // The responder sends on the new session only after it heard of it: a keepalive tells it.
         self.send_data(now, index, codec::KEEPALIVE, &[]);
         self.flush(now, id);
+        Ok(())
+    }
+
+    /// A response to a hello that was answered before: a copy of that answer which came over another way tells of it.
+    fn another_way(&mut self, now: Now, origin: &Origin, index: u32, message: &[u8]) -> Result<(), DropReason> {
+        let session = self.session(index).ok_or(DropReason::UnknownIndex)?;
+        let (id, direct) = (session.peer, matches!(session.path, Path::Direct(_)));
+        let peer = self.peers.get_mut(&id).ok_or(DropReason::UnknownIndex)?;
+        let same = |f: &&mut Finished| f.response == message && now.mono_ns < f.until_ns && f.copies < COPIES;
+        let finished = peer.finished.as_mut().filter(|_| !direct).filter(same).ok_or(DropReason::UnknownIndex)?;
+        finished.copies += 1;
+        match origin {
+            // The peer is a neighbour after all.
+            Origin::Direct(endpoint) => self.go_direct(now, id, index, *endpoint),
+            Origin::Routed { .. } => self.learn(now, id, origin),
+        }
         Ok(())
     }
 
@@ -317,10 +358,14 @@ impl Node {
             self.publish_receive(now.mono_ns, index, 0);
         }
         let favourite = before.and_then(|i| self.session(i)).and_then(|s| s.end_of(s.links.active()));
-        if let Some(session) = self.session(index) {
-            session.links.favourite = favourite;
+        let link = before.and_then(|i| self.session(i)).is_some_and(|s| s.endpoint().is_some());
+        let Some(session) = self.session(index) else { return };
+        session.links.favourite = favourite;
+        let routed = session.endpoint().is_none();
+        self.publish_transmit(now, id);
+        if !routed && !link {
+            self.new_link(now, id);
         }
-        self.publish_transmit(now.mono_ns, id);
         self.open_links(now, id);
         if first {
             self.actions.push_back(Action::Connected(id));
@@ -349,10 +394,15 @@ impl Node {
 
     /// Sends a message of the node's own over a session.
     pub(super) fn send_data(&mut self, now: Now, index: u32, kind: u32, body: &[u8]) {
+        self.send_data_over(now, index, kind, body, None);
+    }
+
+    /// As [`Node::send_data`], over another path than the session's own when one is given.
+    pub(super) fn send_data_over(&mut self, now: Now, index: u32, kind: u32, body: &[u8], path: Option<Path>) {
         let mut buf = vec![0; HEADROOM + body.len() + TAILROOM];
         buf[HEADROOM..HEADROOM + body.len()].copy_from_slice(body);
         let Some(session) = self.session(index) else { return };
-        let path = session.way();
+        let path = path.unwrap_or_else(|| session.way());
         let Ok(range) = session.seal(now.mono_ns, kind, &mut buf, HEADROOM..HEADROOM + body.len()) else { return };
         self.actions.push_back(Action::Send(path, buf[range].to_vec()));
     }
@@ -361,6 +411,16 @@ impl Node {
 /// All of a hello but mac2, which differs from path to path.
 fn without_mac2(hello: &[u8]) -> &[u8] {
     &hello[..hello.len().saturating_sub(16)]
+}
+
+/// Whether a NAT changes the address that this node's messages leave with: the peer saw another than the one it answered to.
+/// `None` when that cannot be told.
+fn translated(origin: &Origin, seen: Option<SocketAddr>) -> Option<bool> {
+    match origin {
+        Origin::Direct(Endpoint::Udp { local: Some(local), .. }) => Some(seen?.ip() != local.to_canonical()),
+        Origin::Direct(Endpoint::Ethernet { .. }) => Some(false),
+        _ => None,
+    }
 }
 
 fn observed(origin: &Origin) -> Option<SocketAddr> {

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::core::action::Origin;
+use crate::core::discovery::TRIED;
 use crate::core::peer::QUEUE;
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
@@ -23,13 +24,13 @@ impl Node {
 
     /// Whether a route of this node's starts with the slot.
     fn named_slot(&self) -> impl Fn(u16) -> bool {
-        |slot| self.peers.values().any(|p| p.routes.iter().chain(&p.learned).any(|(first, _)| *first == slot))
+        |slot| self.peers.values().any(|p| p.routes.ways().any(|(first, _)| *first == slot))
     }
 
     pub(super) fn slot_for(&mut self, now_ns: u64, id: PeerId, link: u8) -> Option<u16> {
         let stranger = self.stranger(id);
         let peers = &self.peers;
-        let named = |slot| peers.values().any(|p| p.routes.iter().chain(&p.learned).any(|(first, _)| *first == slot));
+        let named = |slot| peers.values().any(|p| p.routes.ways().any(|(first, _)| *first == slot));
         self.slots.take(now_ns, (id, link), stranger, named)
     }
 
@@ -56,7 +57,7 @@ impl Node {
 
     /// Every bound by its name, with what is in use of it.
     #[must_use]
-    pub fn limits(&self) -> [(&'static str, Use); 7] {
+    pub fn limits(&self) -> [(&'static str, Use); 10] {
         let (slots, all_slots) = self.slots.used();
         let (strangers, most_strangers) = self.slots.strangers();
         let waiting = self.peers.values().map(|p| p.queue.len()).max().unwrap_or(0);
@@ -68,6 +69,9 @@ impl Node {
             ("handshakes", Use { used: self.half_open, max: self.config.handshakes }),
             ("slots", Use { used: slots, max: all_slots }),
             ("stranger_slots", Use { used: strangers, max: most_strangers }),
+            ("probes", Use { used: self.probes.remembered().0, max: self.probes.remembered().1 }),
+            ("lookups", Use { used: self.lookups.used().0, max: self.lookups.used().1 }),
+            ("discovered", Use { used: self.discovery.found.strangers(), max: TRIED }),
             ("peer_queue", Use { used: waiting, max: QUEUE }),
             ("echoes", Use { used: echoes.0, max: echoes.1 }),
         ]

@@ -164,7 +164,7 @@ impl Node {
         *link = Link::new(now.mono_ns, Stage::Up, from, link.index, remote);
         tracing::debug!(peer = %id, link = n, ?from, "a further link is open");
         self.publish_receive(now.mono_ns, index, n);
-        self.publish_transmit(now.mono_ns, id);
+        self.publish_transmit(now, id);
         // The peer sends over the link when it knows that this node has the answer: the probe tells it.
         let probe = self.rng.u64();
         if let Some(health) = self.session(index).and_then(|s| s.links.health_mut(n)) {
@@ -182,7 +182,7 @@ impl Node {
         if let Some(link) = session.links.get_mut(n).filter(|l| l.stage == Stage::Accepted) {
             link.stage = Stage::Up;
             tracing::debug!(peer = %id, link = n, ?from, "a further link is open");
-            self.publish_transmit(now.mono_ns, id);
+            self.publish_transmit(now, id);
         }
         self.move_link(now, index, n, from);
         self.send_link(now, index, from, link_op::ANSWER, n, nonce);
@@ -210,7 +210,7 @@ impl Node {
     /// The peer has no such link, or does not want it. It is asked again under the next session.
     fn closed(&mut self, now: Now, id: PeerId, index: u32, n: u8) {
         self.drop_link(index, n, Some(Stage::Closed));
-        self.publish_transmit(now.mono_ns, id);
+        self.publish_transmit(now, id);
     }
 
     /// Ends a further link. Without `stage` its number is free: only for one whose keys were never used.
@@ -240,7 +240,7 @@ impl Node {
         }
         self.publish_receive(now.mono_ns, index, n);
         if self.peers.get(&id).is_some_and(|p| p.current == Some(index)) {
-            self.publish_transmit(now.mono_ns, id);
+            self.publish_transmit(now, id);
         }
     }
 

@@ -37,7 +37,7 @@ impl Node {
         } else if !further {
             return;
         }
-        self.publish_transmit(now.mono_ns, id);
+        self.publish_transmit(now, id);
     }
 
     /// Tells a peer over a living link which ones are dead, so that it need not find out by itself.
@@ -100,15 +100,14 @@ impl Node {
         self.links_due(now, id);
     }
 
-    /// Endpoints of the links of neighbours that have several.
+    /// Endpoints of the links of all neighbours.
     #[must_use]
     pub fn link_endpoints(&self) -> Vec<Endpoint> {
         let sessions = self.peers.values().filter_map(|p| self.session_ref(p.current?));
-        let several = sessions.filter(|s| s.links.several());
-        several.flat_map(|s| (0..LINKS).filter_map(|n| s.end_of(n))).collect()
+        sessions.flat_map(|s| (0..LINKS).filter_map(|n| s.end_of(n))).collect()
     }
 
-    /// Nothing can be sent to these endpoints: their links are dead at once, where there are others.
+    /// Nothing can be sent to these endpoints: their links are dead at once where there are others, else the routes over them.
     pub fn lost(&mut self, now: Now, gone: impl Fn(&Endpoint) -> bool) {
         let current: Vec<_> = self.peers.iter().filter_map(|(id, p)| Some((*id, p.current?, p.previous))).collect();
         for (id, index, previous) in current {
@@ -123,6 +122,18 @@ impl Node {
                 self.tell_dead(now, index, &died);
                 self.links_due(now, id);
             }
+            self.strand(now, id, &gone);
+        }
+    }
+
+    /// When data for a neighbour ends at a lost endpoint, no other link carries what its slots name: routes over them are dead.
+    fn strand(&mut self, now: Now, id: PeerId, gone: impl Fn(&Endpoint) -> bool) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let session = peer.current.and_then(|i| self.session_ref(i));
+        let end = session.and_then(|s| s.end_of(s.links.active()));
+        if end.is_some_and(|at| gone(&at)) {
+            let slots: Vec<u16> = peer.told.iter().flatten().map(|told| told.slot).collect();
+            slots.into_iter().for_each(|slot| self.route_error(now, slot, None));
         }
     }
 }

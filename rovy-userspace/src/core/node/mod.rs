@@ -1,5 +1,6 @@
 //! The node: peers, sessions and routes behind four verbs.
 
+mod beacons;
 mod data;
 mod echo;
 mod entries;
@@ -7,9 +8,12 @@ mod handshakes;
 mod limits;
 mod links;
 mod lives;
+mod lookups;
 mod memory;
+mod paths;
 mod publish;
 mod sealed;
+mod search;
 mod timers;
 mod views;
 
@@ -25,9 +29,11 @@ use rovy_common::siphash::Key;
 use rovy_common::{DropReason, wire};
 
 use super::action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
+use super::discovery::{Discovery, Standing};
 use super::echo::Echoes;
 use super::index::Indices;
-use super::peer::{Peer, Psk};
+use super::peer::{Peer, PeerSource, Psk};
+use super::probes::{Budget, Probes};
 use super::random::Rng;
 use super::session::{REKEY_NS, Session};
 use super::slots::Slots;
@@ -35,6 +41,8 @@ use super::stamps::{Stamp, Stamps};
 use super::time::Now;
 use crate::identity::{PeerId, SecretKey};
 use crate::transport::Endpoint;
+use lookups::Lookups;
+use search::Seeker;
 
 /// What a node is made with.
 pub struct NodeConfig {
@@ -56,6 +64,8 @@ pub struct NodeConfig {
     pub aes: bool,
     /// Pre-shared key for peers that have none of their own.
     pub psk: Psk,
+    /// What it spends on probes.
+    pub probes: Budget,
 }
 
 /// What an incoming message turned out to be.
@@ -110,11 +120,16 @@ pub struct Node {
     stamps: Stamps,
     echoes: Echoes,
     last_timestamp: Stamp,
+    discovery: Discovery,
     half_open: usize,
     handshakes: u64,
     /// Sessions made so far.
     serial: u64,
     rekey_ns: u64,
+    probes: Probes,
+    seeker: Seeker,
+    lookups: Lookups,
+    nat_keepalive_ns: u64,
     actions: VecDeque<Action>,
     deadline_ns: u64,
 }
@@ -125,11 +140,15 @@ impl Node {
     pub fn new(config: NodeConfig, seed: [u8; 32]) -> Self {
         let id = config.secret.peer_id();
         let sessions = config.sessions.next_power_of_two().max(2);
+        let mut rng = Rng::new(seed);
         Self {
             id,
             address: id.address(),
             mac1_key: super::mac::mac1_key(id.public_key()),
-            rng: Rng::new(seed),
+            probes: Probes::new(config.probes),
+            seeker: Seeker::new(&mut rng),
+            lookups: Lookups::default(),
+            rng,
             peers: BTreeMap::new(),
             policies: BTreeMap::new(),
             by_address: HashMap::new(),
@@ -139,10 +158,12 @@ impl Node {
             stamps: Stamps::default(),
             echoes: Echoes::default(),
             last_timestamp: Stamp::default(),
+            discovery: Discovery::default(),
             half_open: 0,
             handshakes: 0,
             serial: 0,
             rekey_ns: REKEY_NS,
+            nat_keepalive_ns: timers::NAT_KEEPALIVE_NS,
             actions: VecDeque::new(),
             deadline_ns: u64::MAX,
             config,
@@ -182,26 +203,39 @@ impl Node {
             wire::MessageType::Data => self.data(now, origin, message),
             wire::MessageType::CookieReply => self.cookie_reply(now, origin, message).map(|()| Inbound::Done),
             wire::MessageType::Control => self.control(now, origin, message).map(|()| Inbound::Done),
-            // Used from the day that discovery exists.
+            // Beacons go to [`Node::beacon`]: nowhere else do they count.
             wire::MessageType::Beacon => Err(DropReason::NotAllowed),
             wire::MessageType::Transit => Err(DropReason::Malformed),
         }
     }
 
-    /// Keeps a peer connected (`persistent`), or connects once. Endpoints, if any, replace those known before.
+    /// Keeps a peer connected (`persistent`), or connects once. Endpoints, if any, replace those known before; without any it
+    /// is looked for through the neighbours.
     pub fn connect(&mut self, now: Now, id: PeerId, endpoints: Vec<Endpoint>, persistent: bool) {
         if id == self.id {
             return;
         }
+        if persistent {
+            self.discovery.found.heed(id);
+        }
         let peer = self.peer(id);
         if !endpoints.is_empty() {
-            peer.dial = endpoints;
+            peer.dial.clone_from(&endpoints);
         }
         peer.persistent |= persistent;
-        if peer.attempt.is_none() && peer.current.is_none() {
-            self.start_handshake(now, id);
-        } else {
-            self.open_links(now, id);
+        if persistent {
+            peer.source = PeerSource::Configured;
+        }
+        let (idle, current, by_endpoint) = (peer.attempt.is_none(), peer.current, !peer.dial.is_empty());
+        let routed = current.and_then(|i| self.session(i)).is_some_and(|s| s.endpoint().is_none());
+        // Whoever is talked to over hops may be a neighbour at these endpoints.
+        if idle && (current.is_none() || (routed && by_endpoint)) {
+            return self.start_handshake(now, id);
+        }
+        self.open_links(now, id);
+        // A hello that a beacon brought about must not keep the operator's addresses waiting.
+        for endpoint in endpoints {
+            self.copy_hello(now, id, Path::Direct(endpoint));
         }
     }
 
@@ -216,8 +250,14 @@ impl Node {
         }
     }
 
-    /// Forgets a peer: its sessions end at once.
+    /// Forgets a peer: its sessions end at once, and its beacons count no more.
     pub fn disconnect(&mut self, now: Now, id: PeerId) -> bool {
+        self.discovery.found.ignore(id);
+        self.leave(now, id)
+    }
+
+    /// Forgets a peer for now.
+    fn leave(&mut self, now: Now, id: PeerId) -> bool {
         let Some(peer) = self.peers.remove(&id) else { return false };
         self.slots.leave(now.mono_ns, id);
         self.by_address.remove(&id.address());
@@ -230,7 +270,8 @@ impl Node {
         }
         if had {
             self.actions.push_back(Action::Disconnected(id));
-            self.actions.extend(self.slots.all(id).map(Action::Silence));
+            let slots = self.slots.all(id).collect();
+            self.gone(now, slots);
         }
         self.stamps.note(id, peer.newest);
         true
@@ -256,22 +297,26 @@ impl Node {
         self.named(id).keepalive_ns = Some(u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    /// Sends a keepalive so often through a NAT in front of this node, instead of every 25 s; for tests.
+    pub fn set_nat_keepalive(&mut self, every: std::time::Duration) {
+        self.nat_keepalive_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+    }
+
     /// Renews keys after `age` instead of 120 s; for tests. Keys still end after 180 s.
     pub fn set_rekey(&mut self, age: std::time::Duration) {
         self.rekey_ns = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX).min(REKEY_NS);
     }
 
-    /// Adds a route by hand; whether it is new. An existing session moves onto it unless it is direct.
+    /// Adds a route by hand; whether it is new. An existing session moves onto it once it answers, unless it is direct.
     pub fn add_route(&mut self, now: Now, id: PeerId, slot: u16, hops: Hops) -> bool {
         if id == self.id {
             return false;
         }
-        let peer = self.peer(id);
-        if peer.routes.contains(&(slot, hops.clone())) {
+        if !self.peer(id).routes.configure(now.mono_ns, (slot, hops)) {
             return false;
         }
-        peer.routes.push((slot, hops));
-        self.reroute(id);
+        self.peer(id).source = PeerSource::Configured;
+        self.steer(now, id);
         if self.peers.get(&id).is_some_and(|p| p.current.is_none()) {
             self.start_handshake(now, id);
         }
@@ -281,10 +326,8 @@ impl Node {
     /// Removes a route by hand, all of them without one given; how many went.
     pub fn remove_route(&mut self, id: PeerId, route: Option<&(u16, Hops)>) -> usize {
         let Some(peer) = self.peers.get_mut(&id) else { return 0 };
-        let before = peer.routes.len();
-        peer.routes.retain(|r| route.is_some_and(|gone| gone != r));
-        let gone = before - peer.routes.len();
-        self.reroute(id);
+        let gone = peer.routes.remove(route);
+        self.place(id);
         gone
     }
 
@@ -313,18 +356,5 @@ impl Node {
     /// The pre-shared key with a peer.
     fn psk(&self, id: PeerId) -> Psk {
         self.policies.get(&id).and_then(|p| p.psk.as_ref()).unwrap_or(&self.config.psk).clone()
-    }
-
-    /// Puts the current session of a peer on the best path there is.
-    fn reroute(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get(&id) else { return };
-        let route = peer.routes.first().or(peer.learned.as_ref());
-        let route = route.map(|(slot, hops)| Path::Routed { slot: *slot, hops: hops.clone() });
-        let (Some(index), Some(route)) = (peer.current, route) else { return };
-        if let Some(session) = self.session(index)
-            && matches!(session.path, Path::Routed { .. })
-        {
-            session.path = route;
-        }
     }
 }

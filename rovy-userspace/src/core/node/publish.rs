@@ -4,7 +4,7 @@ use super::{Action, LinkRx, LinkTx, Node};
 use crate::core::link::{LINKS, Stage};
 use crate::core::peer::Told;
 use crate::core::session::Session;
-use crate::core::time::SECOND;
+use crate::core::time::{Now, SECOND};
 use crate::identity::PeerId;
 
 /// How long the further links of a session that was renewed still carry packets while the new session opens its own.
@@ -47,8 +47,8 @@ impl Node {
     }
 
     /// Tells the tables what the slots of a neighbour send by, where that has changed.
-    pub(super) fn publish_transmit(&mut self, now_ns: u64, id: PeerId) {
-        let mut sides: Vec<_> = (0..LINKS).map(|link| (link, self.sending_side(now_ns, id, link))).collect();
+    pub(super) fn publish_transmit(&mut self, now: Now, id: PeerId) {
+        let mut sides: Vec<_> = (0..LINKS).map(|link| (link, self.sending_side(now.mono_ns, id, link))).collect();
         // A key is published for its own slot first: its counter is one of that slot's.
         sides
             .sort_by_key(|(link, tx)| tx.as_ref().is_some_and(|(tx, _)| tx.key % u64::from(LINKS) != u64::from(*link)));
@@ -60,16 +60,25 @@ impl Node {
             match (tx, before) {
                 _ if before == side => {}
                 (Some((tx, _)), _) => self.actions.push_back(Action::Transmit(tx)),
-                (None, Some(told)) => self.actions.push_back(Action::Silence(told.slot)),
+                (None, Some(told)) => self.gone(now, vec![told.slot]),
                 (None, None) => {}
             }
         }
     }
 
     /// Nothing leads to a peer any more.
-    pub(super) fn silence(&mut self, id: PeerId) {
+    pub(super) fn silence(&mut self, now: Now, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        self.actions.extend(peer.told.iter_mut().filter_map(Option::take).map(|told| Action::Silence(told.slot)));
+        let slots = peer.told.iter_mut().filter_map(Option::take).map(|told| told.slot).collect();
+        self.gone(now, slots);
+    }
+
+    /// Nothing is sent over these slots any more: the tables forget them, and routes that begin with one are dead.
+    pub(super) fn gone(&mut self, now: Now, slots: Vec<u16>) {
+        for slot in slots {
+            self.actions.push_back(Action::Silence(slot));
+            self.route_error(now, slot, None);
+        }
     }
 
     /// What the slot of a link sends by. While the link is dead or not open, that is another link of the neighbour: a label

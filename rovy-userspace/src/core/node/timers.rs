@@ -12,6 +12,9 @@ const KEEPALIVE_NS: u64 = 10 * SECOND;
 /// Sent data without any answer for this long makes a new session.
 const DEAD_NS: u64 = KEEPALIVE_NS + 5 * SECOND;
 
+/// How often something is sent through a NAT in front of this node, so that it keeps the way back open: many forget after 30 s.
+pub(super) const NAT_KEEPALIVE_NS: u64 = 25 * SECOND;
+
 /// What a session is due for.
 #[derive(PartialEq, Eq)]
 enum Due {
@@ -50,9 +53,10 @@ impl Node {
     pub fn timeout(&mut self, now: Now) {
         self.deadline_ns = u64::MAX;
         self.drop_reserved(now.mono_ns);
+        self.lookups_due(now);
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
-            self.expire(now.mono_ns, id);
+            self.expire(now, id);
             self.peer_due(now, id);
             if self.peers.get(&id).is_some_and(super::Peer::idle) {
                 self.peers.remove(&id);
@@ -60,6 +64,9 @@ impl Node {
                 self.by_address.remove(&id.address());
             }
         }
+        self.beacons_due(now);
+        // One peer's end may have given another, looked at before, something to do: that is the next time.
+        self.deadline_ns = self.deadline_ns.max(now.mono_ns + 1);
     }
 
     fn drop_reserved(&mut self, now_ns: u64) {
@@ -79,7 +86,8 @@ impl Node {
     }
 
     /// Ends sessions past their time.
-    fn expire(&mut self, now_ns: u64, id: PeerId) {
+    fn expire(&mut self, now: Now, id: PeerId) {
+        let now_ns = now.mono_ns;
         let Some(peer) = self.peers.get(&id) else { return };
         let indices: Vec<u32> = peer.sessions().collect();
         for index in indices {
@@ -101,7 +109,7 @@ impl Node {
             if peer.current == Some(index) {
                 peer.current = None;
                 self.actions.push_back(Action::Disconnected(id));
-                self.silence(id);
+                self.silence(now, id);
             }
         }
     }
@@ -109,7 +117,7 @@ impl Node {
     fn peer_due(&mut self, now: Now, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
         let (current, persistent, again) = (peer.current, peer.persistent, peer.again_ns);
-        let (rekey_ns, keepalive_ns) = (self.rekey_ns, self.policies.get(&id).and_then(|p| p.keepalive_ns));
+        let behind_nat = peer.behind_nat;
         let retry = peer.attempt.as_ref().map(|a| a.retry_ns);
         if let Some(at) = retry {
             if at <= now.mono_ns { self.retry(now, id) } else { self.wake(at) }
@@ -122,8 +130,14 @@ impl Node {
             _ => {}
         }
         let Some(index) = current else { return };
+        let (rekey_ns, nat_ns) = (self.rekey_ns, self.nat_keepalive_ns);
+        let configured_ns = self.policies.get(&id).and_then(|p| p.keepalive_ns);
+        self.routes_due(now, id, index);
         self.links_due(now, id);
+        let attempting = self.peers.get(&id).is_some_and(|p| p.attempt.is_some());
         let Some(session) = self.session(index) else { return };
+        let through_nat = behind_nat && matches!(session.path, Path::Direct(_));
+        let keepalive_ns = configured_ns.or(through_nat.then_some(nat_ns));
         let (due, next) =
             (due(session, now.mono_ns, rekey_ns, keepalive_ns), next_due(session, rekey_ns, keepalive_ns));
         match due {

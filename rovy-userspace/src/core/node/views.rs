@@ -1,9 +1,10 @@
 //! What status commands may see.
 
-use super::{Node, Path};
+use super::Node;
 use crate::core::action::Hops;
 use crate::core::link::{LinkState, Stage};
-use crate::core::peer::{LinkView, PeerState, PeerView, RouteSource, RouteView};
+use crate::core::peer::{LinkView, PeerSource, PeerState, PeerView, RouteSource, RouteView};
+use crate::core::routes::{RouteState, Why};
 use crate::core::session::Session;
 use crate::identity::PeerId;
 
@@ -52,6 +53,8 @@ impl Node {
                 links,
                 path,
                 persistent: peer.persistent,
+                source: if self.policies.contains_key(id) { PeerSource::Configured } else { peer.source },
+                behind_nat: peer.behind_nat,
                 transit: self.policies.get(id).and_then(|p| p.transit).unwrap_or(self.config.transit),
                 sealed: session.map_or_else(|| self.wants_sealed(*id), |s| s.sealed),
                 received_ns: peer.received_ns,
@@ -67,24 +70,33 @@ impl Node {
         let mut out = Vec::new();
         for (id, peer) in &self.peers {
             let session = peer.current.and_then(|i| self.session_ref(i));
-            let path = session.map(|s| &s.path);
-            let mut add = |slot: u16, hops: &Hops, source| {
-                let in_use = match path {
-                    Some(Path::Direct(_)) => source == RouteSource::Direct,
-                    Some(Path::Routed { slot: s, hops: h }) => *s == slot && h == hops,
-                    None => false,
-                };
-                out.push(RouteView { peer: *id, slot, hops: hops.clone(), source, in_use });
-            };
+            let routed = session.is_some_and(|s| s.endpoint().is_none());
             if let Some(slot) = session.and_then(|s| self.slot_in_use(*id, s)) {
-                add(slot, &Hops::new(), RouteSource::Direct);
+                out.push(RouteView {
+                    peer: *id,
+                    slot,
+                    hops: Hops::new(),
+                    source: RouteSource::Direct,
+                    in_use: true,
+                    state: RouteState::Good,
+                    since_ns: None,
+                    rtt_ns: peer.rtt_ns,
+                    loss_permille: 0,
+                    why: Some(Why::Direct),
+                });
             }
-            for (slot, hops) in &peer.routes {
-                add(*slot, hops, RouteSource::Configured);
-            }
-            if let Some((slot, hops)) = peer.learned.as_ref().filter(|l| !peer.routes.contains(l)) {
-                add(*slot, hops, RouteSource::Learned);
-            }
+            out.extend(peer.routes.shown().map(|r| RouteView {
+                peer: *id,
+                slot: r.way.0,
+                hops: r.way.1.clone(),
+                source: if r.configured { RouteSource::Configured } else { RouteSource::Learned },
+                in_use: routed && r.in_use.is_some(),
+                state: r.state,
+                since_ns: Some(r.since_ns),
+                rtt_ns: r.rtt_ns,
+                loss_permille: r.loss_permille,
+                why: r.in_use.filter(|_| routed),
+            }));
         }
         out
     }

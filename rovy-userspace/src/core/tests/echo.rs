@@ -23,7 +23,7 @@ fn route(w: &World, hops: usize) -> (u16, Hops) {
 
 fn ask(w: &mut World, peer: Option<usize>, hops: usize) -> Caught {
     let ((slot, hops), peer, now) = (route(w, hops), peer.map(|n| w.id(n)), w.now());
-    let nonce = w.nodes[0].echo(now, peer, slot, hops).expect("asked");
+    let nonce = w.nodes[0].who_is_at(now, peer, slot, hops).expect("asked");
     w.collect(0);
     Caught { nonce, request: w.flights.pop().expect("a request") }
 }
@@ -50,16 +50,16 @@ fn each_hop_answers_and_is_remembered() {
     let mut w = line();
     for (hops, who) in [(0, 1), (1, 2)] {
         let Caught { nonce, request } = ask(&mut w, None, hops);
-        assert_eq!(w.nodes[0].answer(nonce), None);
+        assert_eq!(w.nodes[0].take_answer(nonce), None);
         let length = request.bytes.len();
         let back = reply(&mut w, request);
         assert_eq!(back.bytes.len(), length, "a reply is no longer than what it answers");
         w.now_ns += 7_000_000;
         w.deliver(back);
-        let answer = w.nodes[0].answer(nonce).expect("an answer");
+        let answer = w.nodes[0].take_answer(nonce).expect("an answer");
         assert_eq!((answer.peer, answer.width, answer.rtt_ns), (w.id(who), Width::One, 7_000_000));
         assert_eq!(answer.slot, slot(&w, who, who - 1), "its slot for where the request came from");
-        assert_eq!(w.nodes[0].answer(nonce), None, "it is told once");
+        assert_eq!(w.nodes[0].take_answer(nonce), None, "it is told once");
         let (first, hops) = route(&w, hops);
         assert_eq!(w.nodes[0].met(w.now(), first, &hops).map(|m| m.peer), Some(w.id(who)));
     }
@@ -88,12 +88,12 @@ fn a_forged_reply_changes_nothing() {
             _ => &[DropReason::BadTag],
         };
         assert!(expected.contains(&reason), "byte {at}: {reason:?}");
-        assert_eq!(w.nodes[0].answer(nonce), None, "byte {at}");
+        assert_eq!(w.nodes[0].take_answer(nonce), None, "byte {at}");
     }
     let (slot, hops) = route(&w, 1);
     assert_eq!(w.nodes[0].met(w.now(), slot, &hops), None);
     w.deliver(genuine);
-    assert_eq!(w.nodes[0].answer(nonce).expect("the true one still counts").peer, w.id(2));
+    assert_eq!(w.nodes[0].take_answer(nonce).expect("the true one still counts").peer, w.id(2));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn another_node_cannot_answer_for_the_one_that_was_asked() {
     w.deliver(honest);
     w.deliver(posing);
     assert_eq!(w.drops, [DropReason::BadInnerSource, DropReason::BadTag]);
-    assert_eq!(w.nodes[0].answer(nonce), None);
+    assert_eq!(w.nodes[0].take_answer(nonce), None);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn replies_that_are_repeated_unasked_or_late_are_dropped() {
     w.deliver(again(&back));
     w.deliver(again(&back));
     assert_eq!(w.drops, [DropReason::Replay], "before it is taken");
-    assert!(w.nodes[0].answer(nonce).is_some());
+    assert!(w.nodes[0].take_answer(nonce).is_some());
     w.deliver(again(&back));
     assert_eq!(w.drops.pop(), Some(DropReason::UnknownIndex), "and after");
     // b's answer to somebody else's request reaches a.
@@ -135,7 +135,7 @@ fn replies_that_are_repeated_unasked_or_late_are_dropped() {
     let late = reply(&mut w, request);
     w.now_ns += 10 * SECOND;
     w.deliver(late);
-    assert_eq!((w.drops.pop(), w.nodes[0].answer(nonce)), (Some(DropReason::UnknownIndex), None));
+    assert_eq!((w.drops.pop(), w.nodes[0].take_answer(nonce)), (Some(DropReason::UnknownIndex), None));
 }
 
 #[test]
@@ -196,11 +196,11 @@ fn requests_that_make_no_sense_are_dropped() {
 fn echoes_under_way_are_bounded() {
     let mut w = line();
     let ((slot, hops), now) = (route(&w, 1), w.now());
-    let asked = (0..2000).map_while(|_| w.nodes[0].echo(now, None, slot, hops.clone()).ok()).count();
+    let asked = (0..2000).map_while(|_| w.nodes[0].who_is_at(now, None, slot, hops.clone()).ok()).count();
     assert_eq!(asked, 1024);
-    assert_eq!(w.nodes[0].echo(now, None, slot, hops.clone()), Err(DropReason::Limit));
-    assert_eq!(w.nodes[0].echo(now, None, 99, Hops::new()), Err(DropReason::NoSlot));
+    assert_eq!(w.nodes[0].who_is_at(now, None, slot, hops.clone()), Err(DropReason::Limit));
+    assert_eq!(w.nodes[0].who_is_at(now, None, 99, Hops::new()), Err(DropReason::NoSlot));
     w.now_ns += 10 * SECOND;
     let now = w.now();
-    assert!(w.nodes[0].echo(now, None, slot, hops).is_ok());
+    assert!(w.nodes[0].who_is_at(now, None, slot, hops).is_ok());
 }

@@ -13,11 +13,13 @@ use crate::identity::{PeerId, SecretKey};
 use crate::transport::Endpoint;
 
 mod cookies;
+mod discovery;
 mod echo;
 mod input;
 mod limits;
 mod links;
 mod memory;
+mod routing;
 mod rules;
 mod sealed;
 mod sessions;
@@ -46,8 +48,20 @@ struct World {
     flights: Vec<Flight>,
     /// IPv6 packets that arrived: at which node.
     arrived: Vec<(usize, Vec<u8>)>,
+    /// Beacons that were sent: by which node.
+    beacons: Vec<(usize, Vec<u8>)>,
     drops: Vec<DropReason>,
+    /// Packets given back because nobody was found.
+    refused: Vec<Vec<u8>>,
     now_ns: u64,
+    /// Links that take time, by both ends, smaller number first.
+    delays: BTreeMap<(usize, usize), u64>,
+    /// Links that swallow everything.
+    dead: BTreeSet<(usize, usize)>,
+    /// Nodes with slots of two bytes.
+    wide: BTreeSet<usize>,
+    /// Messages that take time, and when they are there.
+    late: Vec<(u64, Flight)>,
     /// The receiver indices that each node told the kernel.
     expected: Vec<BTreeSet<u32>>,
 }
@@ -73,6 +87,7 @@ fn config(n: u8) -> NodeConfig {
         aes: n.is_multiple_of(2),
         handshakes: 64,
         psk: Psk::default(),
+        probes: Budget::default(),
     }
 }
 
@@ -89,7 +104,10 @@ const BROADCAST: Endpoint = Endpoint::Ethernet { ifindex: 7, mac: [0xff; 6] };
 
 impl World {
     fn new(n: u8) -> Self {
-        let nodes: Vec<_> = (0..n).map(|i| Node::new(config(i * 16 + 1), [i; 32])).collect();
+        Self::of((0..n).map(|i| Node::new(config(i * 16 + 1), [i; 32])).collect())
+    }
+
+    fn of(nodes: Vec<Node>) -> Self {
         Self {
             slots: vec![BTreeMap::new(); nodes.len()],
             receiving: vec![BTreeMap::new(); nodes.len()],
@@ -99,8 +117,14 @@ impl World {
             nodes,
             flights: Vec::new(),
             arrived: Vec::new(),
+            beacons: Vec::new(),
             drops: Vec::new(),
+            refused: Vec::new(),
             now_ns: SECOND,
+            delays: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            wide: BTreeSet::new(),
+            late: Vec::new(),
         }
     }
 
@@ -124,6 +148,20 @@ impl World {
 
     /// Where a message sent by `from` along a path ends, and the way back.
     fn walk(&self, from: usize, path: &Path) -> Option<(usize, Origin)> {
+        let (nodes, origin) = self.way(from, path)?;
+        let link = |w: &[usize]| (w[0].min(w[1]), w[0].max(w[1]));
+        let alive = !nodes.windows(2).any(|w| self.dead.contains(&link(w)));
+        alive.then_some((*nodes.last()?, origin))
+    }
+
+    /// How long it is under way.
+    fn delay(&self, from: usize, path: &Path) -> u64 {
+        let Some((nodes, _)) = self.way(from, path) else { return 0 };
+        nodes.windows(2).filter_map(|w| self.delays.get(&(w[0].min(w[1]), w[0].max(w[1])))).sum()
+    }
+
+    /// All nodes of a path, the sender first, and the way back.
+    fn way(&self, from: usize, path: &Path) -> Option<(Vec<usize>, Origin)> {
         match path {
             Path::Direct(Endpoint::Udp { remote, .. }) => {
                 if self.cut.contains(&(from, false)) {
@@ -131,14 +169,14 @@ impl World {
                 }
                 let to =
                     (0..self.nodes.len()).find(|n| endpoint(*n) == Endpoint::Udp { remote: *remote, local: None })?;
-                Some((to, Origin::Direct(endpoint(from))))
+                Some((vec![from, to], Origin::Direct(endpoint(from))))
             }
             Path::Direct(Endpoint::Ethernet { mac, .. }) => {
                 let others = (0..self.nodes.len()).filter(|n| *n != from);
                 let to = others
                     .into_iter()
                     .find(|n| [ether(*n), BROADCAST].contains(&Endpoint::Ethernet { ifindex: 7, mac: *mac }))?;
-                (!self.cut.contains(&(from, true))).then(|| (to, Origin::Direct(ether(from))))
+                (!self.cut.contains(&(from, true))).then(|| (vec![from, to], Origin::Direct(ether(from))))
             }
             Path::Routed { slot, hops } => {
                 let (mut before, mut at) = (from, self.number(*self.slots[from].get(slot)?));
@@ -146,13 +184,35 @@ impl World {
                 let back_slot = |at: usize, before: usize| {
                     self.slots[at].iter().find(|(_, p)| **p == self.id(before)).map(|(s, _)| *s)
                 };
-                for hop in hops {
-                    back.insert(0, back_slot(at, before)? as u8);
-                    before = at;
-                    at = self.number(*self.slots[at].get(&u16::from(*hop))?);
+                let mut nodes = vec![from, at];
+                let mut rest = hops.as_slice();
+                while !rest.is_empty() {
+                    let width = if self.wide.contains(&at) { 2 } else { 1 };
+                    let (mine, after) = rest.split_at_checked(width)?;
+                    rest = after;
+                    let slot = mine.iter().fold(0, |slot: u16, b| slot << 8 | u16::from(*b));
+                    for byte in back_slot(at, before)?.to_le_bytes().iter().take(width) {
+                        back.insert(0, *byte);
+                    }
+                    let to = self.number(*self.slots[at].get(&slot)?);
+                    if to == before {
+                        return None;
+                    }
+                    (before, at) = (at, to);
+                    nodes.push(at);
                 }
-                Some((at, Origin::Routed { slot: back_slot(at, before)?, hops: back }))
+                Some((nodes, Origin::Routed { slot: back_slot(at, before)?, hops: back }))
             }
+        }
+    }
+
+    /// A message leaves node `n`.
+    fn fly(&mut self, n: usize, path: &Path, bytes: Vec<u8>) {
+        let Some((to, origin)) = self.walk(n, path) else { return };
+        let flight = Flight { to, origin, bytes };
+        match self.delay(n, path) {
+            0 => self.flights.push(flight),
+            delay => self.late.push((self.now_ns + delay, flight)),
         }
     }
 
@@ -164,9 +224,7 @@ impl World {
                         let index = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes"));
                         assert!(self.expected[n].contains(&index), "an answer to this would be dropped by the kernel");
                     }
-                    if let Some((to, origin)) = self.walk(n, &path) {
-                        self.flights.push(Flight { to, origin, bytes });
-                    }
+                    self.fly(n, &path, bytes);
                 }
                 Action::Transmit(l) => {
                     self.slots[n].insert(l.slot, l.peer);
@@ -180,6 +238,8 @@ impl World {
                     self.slots[n].remove(&slot);
                     self.sending[n].remove(&slot);
                 }
+                Action::Unreachable(packet) => self.refused.push(packet),
+                Action::Beacon(_, bytes) => self.beacons.push((n, bytes)),
                 Action::Expect(index) => assert!(self.expected[n].insert(index), "expected twice"),
                 Action::Forget(index) => {
                     self.receiving[n].remove(&index);
@@ -211,6 +271,9 @@ impl World {
         for n in 0..self.nodes.len() {
             self.collect(n);
         }
+        self.late.sort_by_key(|(at, _)| *at);
+        let there = self.late.iter().take_while(|(at, _)| *at <= self.now_ns).count();
+        self.flights.extend(self.late.drain(..there).map(|(_, flight)| flight));
         while !self.flights.is_empty() {
             let flight = self.flights.remove(0);
             self.deliver(flight);
@@ -219,16 +282,43 @@ impl World {
 
     /// Lets time pass with all timers, packets delivered at once.
     fn pass(&mut self, seconds: u64) {
-        let end = self.now_ns + seconds * SECOND;
+        self.pass_ns(seconds * SECOND);
+    }
+
+    /// As [`World::pass`].
+    fn pass_ns(&mut self, ns: u64) {
+        let (end, mut turns) = (self.now_ns + ns, 0);
         while self.now_ns < end {
-            let next = self.nodes.iter().map(Node::deadline).min().unwrap_or(end);
-            self.now_ns = next.clamp(self.now_ns + 1, end);
-            let now = self.now();
-            for n in 0..self.nodes.len() {
-                self.nodes[n].timeout(now);
-            }
-            self.settle();
+            turns += 1;
+            assert!(turns < 2000 + ns / 100_000, "timers that go off without end");
+            self.step(end);
         }
+    }
+
+    /// Lets time pass to the next timer, `end` at most.
+    fn step(&mut self, end: u64) {
+        self.tick(end);
+        self.settle();
+    }
+
+    fn tick(&mut self, end: u64) {
+        let next = self.nodes.iter().map(Node::deadline).chain(self.late.iter().map(|(at, _)| *at));
+        let next = next.min().unwrap_or(end);
+        self.now_ns = next.clamp(self.now_ns + 1, end);
+        let now = self.now();
+        for n in 0..self.nodes.len() {
+            self.nodes[n].timeout(now);
+        }
+    }
+
+    /// As [`World::step`], with everything lost that goes to node `deaf`.
+    fn step_lossy(&mut self, end: u64, deaf: usize) {
+        self.tick(end);
+        for n in 0..self.nodes.len() {
+            self.collect(n);
+        }
+        self.flights.retain(|f| f.to != deaf);
+        self.settle();
     }
 
     fn connect(&mut self, a: usize, b: usize) {
@@ -249,10 +339,8 @@ impl World {
         buf[HEADROOM..HEADROOM + packet.len()].copy_from_slice(&packet);
         let now = self.now();
         let sealed = self.nodes[a].packet(now, &mut buf, HEADROOM..HEADROOM + packet.len())?;
-        if let Some(out) = sealed
-            && let Some((to, origin)) = self.walk(a, &out.path)
-        {
-            self.flights.push(Flight { to, origin, bytes: buf[out.message].to_vec() });
+        if let Some(out) = sealed {
+            self.fly(a, &out.path, buf[out.message].to_vec());
         }
         self.settle();
         Ok(())
@@ -283,7 +371,7 @@ fn line() -> World {
 }
 
 /// `n` valid PeerIDs, quickly: their private keys are nobody's.
-pub(super) fn peer_ids(n: usize) -> Vec<PeerId> {
+pub(crate) fn peer_ids(n: usize) -> Vec<PeerId> {
     let key = |i: u64| {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&i.to_le_bytes());

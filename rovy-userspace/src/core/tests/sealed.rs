@@ -122,7 +122,11 @@ impl Net {
                     let Ok(()) = host.tables.clear_transmit(slot);
                     host.links.remove(&slot);
                 }
-                Action::Expect(_) | Action::Connected(_) | Action::Disconnected(_) => {}
+                Action::Beacon(..)
+                | Action::Expect(_)
+                | Action::Connected(_)
+                | Action::Disconnected(_)
+                | Action::Unreachable(_) => {}
             }
         }
     }

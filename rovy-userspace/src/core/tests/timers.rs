@@ -177,3 +177,51 @@ fn an_answered_hello_that_is_never_confirmed_is_forgotten_after_20_s() {
     w.alone(1, 2);
     assert_eq!((w.nodes[1].sessions().0, w.nodes[1].peers().count()), (0, 0));
 }
+
+/// A pair whose first node is behind a NAT: the other sees and answers another address. Counts what the first sends in ten
+/// idle minutes.
+fn idle_behind(seen: Option<&str>) -> usize {
+    let mut w = World::new(2);
+    let (id, now) = (w.id(1), w.now());
+    w.nodes[0].connect(now, id, vec![endpoint(1)], true);
+    let seen = seen.map_or(endpoint(0), |at| Endpoint::Udp { remote: at.parse().unwrap(), local: None });
+    let mut sent = 0;
+    // What goes back to the address that was seen arrives at node 0.
+    let end = w.now_ns + 600 * SECOND;
+    while w.now_ns < end {
+        let now = w.now();
+        for n in 0..2 {
+            w.nodes[n].timeout(now);
+            while let Some(action) = w.nodes[n].poll() {
+                if let Action::Send(_, bytes) = action {
+                    w.flights.push(Flight { to: 1 - n, origin: Origin::Direct(endpoint(n)), bytes });
+                }
+            }
+        }
+        while !w.flights.is_empty() {
+            let flight = w.flights.remove(0);
+            let Endpoint::Udp { remote, .. } = endpoint(1) else { return 0 };
+            sent += usize::from(flight.to == 1);
+            let to_inside = Endpoint::Udp { remote, local: Some([192, 0, 2, 1].into()) };
+            let origin = Origin::Direct(if flight.to == 1 { seen } else { to_inside });
+            let (now, mut bytes) = (w.now(), flight.bytes);
+            let _ = w.nodes[flight.to].message(now, &origin, &mut bytes);
+            while let Some(action) = w.nodes[flight.to].poll() {
+                if let Action::Send(_, bytes) = action {
+                    w.flights.push(Flight { to: 1 - flight.to, origin: origin.clone(), bytes });
+                }
+            }
+        }
+        w.now_ns += SECOND;
+    }
+    assert_eq!(w.state(0, 1), PeerState::Connected);
+    assert_eq!(w.nodes[0].peers().next().map(|p| p.behind_nat), Some(seen != endpoint(0)));
+    sent
+}
+
+#[test]
+fn behind_a_nat_keepalives_hold_the_way_back_open() {
+    let (open, behind) = (idle_behind(None), idle_behind(Some("203.0.113.7:40001")));
+    assert!((24..=40).contains(&behind), "{behind} messages in ten minutes");
+    assert!(open < 16, "{open} messages without a NAT");
+}

@@ -14,6 +14,8 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// Name of the TUN device; none without.
     pub tun: Option<String>,
+    /// Whether nodes on the same link find each other. Most tests are about those they name.
+    pub discovery: bool,
     /// `node.psk_file`.
     pub psk_file: Option<String>,
     /// `psk_file` of every peer.
@@ -32,10 +34,11 @@ pub struct Peer {
 impl Config {
     pub(super) fn to_toml(&self) -> String {
         let mut text = format!(
-            "[listen]\naddresses = {:?}\nxdp.mode = {:?}\nxdp.interfaces = {:?}\n\n[fc00]\nenabled = {}\n",
+            "[listen]\naddresses = {:?}\nxdp.mode = {:?}\nxdp.interfaces = {:?}\n\n[discovery]\nlinklocal = {}\n\n[fc00]\nenabled = {}\n",
             self.listen,
             self.mode.xdp(),
             self.xdp_interfaces,
+            self.discovery,
             self.tun.is_some()
         );
         if let Some(name) = &self.tun {

@@ -8,7 +8,7 @@ use rovy_common::label::Width;
 use rovy_common::maps::kind;
 use rovy_common::siphash::Key;
 use rovy_common::wire::{ETHERTYPE, MessageType, PORT, VERSION};
-use rovy_userspace::core::{Action, Node, NodeConfig, Now, Psk, mac1_key};
+use rovy_userspace::core::{Action, Budget, Node, NodeConfig, Now, Psk, mac1_key};
 use rovy_userspace::identity::{PeerId, SecretKey};
 use rovy_userspace::transport::Endpoint;
 use std::fmt;
@@ -152,6 +152,7 @@ fn made(noise: &mut Noise, to: Option<PeerId>) -> Result<Vec<u8>> {
         receive_mtu: None,
         aes: true,
         psk: Psk::default(),
+        probes: Budget::default(),
     };
     let mut seed = [0; 32];
     noise.fill(&mut seed);
