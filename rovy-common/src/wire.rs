@@ -224,6 +224,7 @@ pub struct Transit {
 pub struct Control {
     /// Common header.
     pub header: Header,
+    /// What it is, one of [`control`].
     /// What it is: echo request 1, echo reply 2, error 3, key 4.
     pub kind: u8,
     /// For an error: the reason.
@@ -234,6 +235,48 @@ pub struct Control {
     pub nonce: U64,
 }
 
+/// Type 7, echo request: who asks, and as many bytes as the reply has.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct EchoRequest {
+    /// Kind [`control::ECHO_REQUEST`].
+    pub control: Control,
+    /// The requester's.
+    pub public_key: [u8; 32],
+    /// Zero.
+    pub reserved: [u8; 24],
+}
+
+/// Type 7, echo reply.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct EchoReply {
+    /// Kind [`control::ECHO_REPLY`], with the nonce of the request.
+    pub control: Control,
+    /// The responder's.
+    pub public_key: [u8; 32],
+    /// The responder's slot of the link that the request came by.
+    pub slot: U16,
+    /// Bytes of the responder's slots: 1 or 2.
+    pub width: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
+    /// Over what stands before it, but for the header.
+    pub mac: [u8; 16],
+}
+
+/// Kinds of a [`Control`] message.
+pub mod control {
+    /// Who is there?
+    pub const ECHO_REQUEST: u8 = 1;
+    /// The answer.
+    pub const ECHO_REPLY: u8 = 2;
+    /// A message could not be passed on.
+    pub const ERROR: u8 = 3;
+    /// The answer to a probe without a hello: a [`super::KeyAnswer`].
+    pub const KEY: u8 = 4;
+}
+
 /// Type 7, kind [`control::KEY`]: who was looked for by address alone tells its key.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
 #[repr(C)]
@@ -242,12 +285,6 @@ pub struct KeyAnswer {
     pub control: Control,
     /// The key whose hash the address is.
     pub public_key: [u8; 32],
-}
-
-/// Kinds of control messages.
-pub mod control {
-    /// The answer to a probe without a hello: a [`super::KeyAnswer`].
-    pub const KEY: u8 = 4;
 }
 
 /// Body of codec [`codec::PROBE`], followed by the hello when the target's key is known.
@@ -424,6 +461,8 @@ const _: () = assert!(size_of::<Data>() == 16);
 const _: () = assert!(size_of::<Beacon>() == 40);
 const _: () = assert!(size_of::<Transit>() == 40);
 const _: () = assert!(size_of::<Control>() == 16);
+const _: () = assert!(size_of::<EchoRequest>() == 72);
+const _: () = assert!(size_of::<EchoReply>() == 72);
 const _: () = assert!(size_of::<KeyAnswer>() == 48);
 const _: () = assert!(size_of::<Probe>() == 186);
 const _: () = assert!(size_of::<Echo>() == 16);

@@ -6,7 +6,8 @@ use std::mem::offset_of;
 
 use rovy_common::DropReason;
 use rovy_common::wire::{
-    Beacon, Control, CookieReply, Data, Echo, Header, Hello, KeyAnswer, LinkMessage, Probe, Response, Transit,
+    Beacon, Control, CookieReply, Data, Echo, EchoReply, EchoRequest, Header, Hello, KeyAnswer, LinkMessage, Probe,
+    Response, Transit,
 };
 
 type Rows = Vec<Vec<String>>;
@@ -47,6 +48,8 @@ fn message_layouts_are_those_of_the_document() {
         layout!(Beacon { header, port, reserved, public_key }),
         layout!(Transit { header, receiver_index, counter, tag, label }),
         layout!(Control { header, kind, reason, mtu, nonce }),
+        layout!(EchoRequest { control, public_key, reserved }),
+        layout!(EchoReply { control, public_key, slot, width, reserved, mac }),
         layout!(KeyAnswer { control, public_key }),
         layout!(Probe { id, origin, target, hops_left, visited, label_len, reserved, marks, label }),
         layout!(Echo { op, reserved, nonce }),

@@ -103,6 +103,8 @@ impl Control {
             Command::RouteList => Ok(Reply::Routes(views::routes(self))),
             Command::RouteAdd { peer, route } => self.add_route(peer, &route),
             Command::RouteDel { peer, route } => self.remove_route(peer, route.as_ref()),
+            Command::Ping { peer } => self.ping(peer).await,
+            Command::Trace { peer, probes } => self.trace(peer, probes).await,
             Command::Fc00Start { ifname } => self.start_fc00(ifname.as_deref()).await,
             Command::Fc00Stop => match tun::stop(&self.engine).await {
                 Ok(true) => Ok(Reply::Fc00(views::fc00(self))),
@@ -419,6 +421,6 @@ pub(super) fn transport_failure(address: &Multiaddr, error: &TransportError) -> 
     }
 }
 
-fn no_peer(peer: &PeerId) -> Failure {
+pub(super) fn no_peer(peer: &PeerId) -> Failure {
     Failure::new(FailureKind::NotFound, format!("no peer {peer}")).with_next("rovy peer list")
 }

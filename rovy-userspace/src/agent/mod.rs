@@ -6,6 +6,7 @@ mod commands;
 mod counters;
 mod discovery;
 mod double;
+mod echo;
 mod engine;
 mod handover;
 mod kernel;

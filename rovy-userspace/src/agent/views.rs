@@ -17,7 +17,7 @@ use crate::multiaddr::{Multiaddr, Route};
 use crate::transport::Endpoint;
 
 /// A slot as it is written in routes.
-fn slot_text(slot: u16) -> String {
+pub(super) fn slot_text(slot: u16) -> String {
     if slot < 256 { format!("{slot:02x}") } else { format!("{slot:04x}") }
 }
 

@@ -1,4 +1,4 @@
-use super::types::{Discovery, Fc00Status, Info, Listener, Peer, RouteInfo, Stats, Wants};
+use super::types::{Discovery, Echo, Fc00Status, Info, Listener, Peer, RouteInfo, Stats, Trace, Wants};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,18 @@ pub enum Command {
         /// Which one; all of the peer's when absent.
         route: Option<Route>,
     },
+    /// One echo to a peer, over the route that its packets take.
+    Ping {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// Ask each hop on the way to a peer.
+    Trace {
+        /// To whom.
+        peer: PeerId,
+        /// Echoes to each hop, 1 to 10.
+        probes: u8,
+    },
     /// Make the TUN device.
     Fc00Start {
         /// Its name; the configured one when absent.
@@ -123,6 +135,10 @@ pub enum Reply {
     Discovery(Discovery),
     /// To [`Command::RouteList`].
     Routes(Vec<RouteInfo>),
+    /// To [`Command::Ping`].
+    Echo(Echo),
+    /// To [`Command::Trace`].
+    Trace(Trace),
     /// To the fc00 commands.
     Fc00(Fc00Status),
     /// To [`Command::Stats`].

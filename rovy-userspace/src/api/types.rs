@@ -266,6 +266,57 @@ pub struct RouteInfo {
     pub why: Option<String>,
 }
 
+/// `/v0/ping`: an echo.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Echo {
+    /// Who was asked.
+    pub peer_id: PeerId,
+    /// The peer's address.
+    pub address: Ipv6Addr,
+    /// Which way.
+    pub route: Route,
+    /// Round trip in microseconds; absent without an authentic answer within a second.
+    pub rtt_us: Option<u64>,
+}
+
+/// A hop of a trace.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct TraceHop {
+    /// The route up to this hop.
+    pub route: String,
+    /// The last slot of that route: the one that the hop before has for this one.
+    pub slot: String,
+    /// Who sits there. When it does not answer now: who did within ten minutes.
+    pub peer_id: Option<PeerId>,
+    /// Its address.
+    pub address: Option<Ipv6Addr>,
+    /// Its own slot for the hop before.
+    pub back_slot: Option<String>,
+    /// Least round trip in microseconds; absent without an answer.
+    pub rtt_us: Option<u64>,
+    /// Mean round trip in microseconds.
+    pub rtt_avg_us: Option<u64>,
+    /// Answers that came.
+    pub answers: u32,
+}
+
+/// `/v0/trace`: the hops on the way to a peer.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Trace {
+    /// To whom.
+    pub peer_id: PeerId,
+    /// The peer's address.
+    pub address: Ipv6Addr,
+    /// The whole route.
+    pub route: Route,
+    /// In their order; the last one is the end of the route.
+    pub hops: Vec<TraceHop>,
+    /// Whether the peer answered at the end of it.
+    pub reached: bool,
+    /// Why hops were left out, if any were.
+    pub why: Option<String>,
+}
+
 /// The host's side of fc00::/8.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Fc00Status {

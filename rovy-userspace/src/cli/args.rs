@@ -34,6 +34,8 @@ pub(super) enum Group {
     Key(KeyCommand),
     /// Look for what is wrong on this host; exit code 1 when something is
     Doctor,
+    /// Send echoes to a peer over the route in use; exit code 1 when none comes back
+    Ping(Ping),
     #[command(flatten)]
     Ask(Question),
 }
@@ -105,6 +107,18 @@ impl From<Xdp> for XdpMode {
     }
 }
 
+#[derive(clap::Args, Debug)]
+pub(super) struct Ping {
+    #[arg(value_name = "PEERID", value_parser = peer)]
+    pub(super) peer: PeerId,
+    /// Echoes to send
+    #[arg(short = 'c', long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) count: u32,
+    /// Seconds between them, at least 0.1
+    #[arg(short = 'i', long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub(super) interval: f64,
+}
+
 #[derive(Subcommand, Debug)]
 pub(super) enum KeyCommand {
     /// Make a key; prints the keyfile when no FILE is given
@@ -145,6 +159,14 @@ pub(super) enum Question {
     /// The TUN device
     #[command(subcommand)]
     Fc00(Fc00),
+    /// Show who sits at each hop of the route to a peer; exit code 1 when the peer does not answer
+    Trace {
+        #[arg(value_name = "PEERID", value_parser = peer)]
+        peer: PeerId,
+        /// Echoes to each hop, 1 to 10
+        #[arg(short = 'q', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=10))]
+        probes: u8,
+    },
     /// Counters: drops by reason, transit, links
     Stats,
 }
@@ -277,6 +299,7 @@ impl From<Question> for Command {
             Question::Fc00(Fc00::Start { ifname }) => Self::Fc00Start { ifname },
             Question::Fc00(Fc00::Stop) => Self::Fc00Stop,
             Question::Fc00(Fc00::Status) => Self::Fc00Status,
+            Question::Trace { peer, probes } => Self::Trace { peer, probes },
             Question::Stats => Self::Stats,
         }
     }
@@ -304,6 +327,11 @@ fn ifname(text: &str) -> Result<String, String> {
         Ok(Multiaddr::Ethernet { .. }) => Ok(text.into()),
         _ => Err("an interface's name has 1 to 15 bytes, without space, `/` or `:`".into()),
     }
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|s| (0.1..=3600.0).contains(s));
+    seconds.ok_or_else(|| "it is a number of seconds from 0.1 to 3600".into())
 }
 
 fn filter(text: &str) -> Result<String, String> {
@@ -339,5 +367,11 @@ mod tests {
         ));
         assert_eq!(ask("rovy fc00 start --ifname r1"), Command::Fc00Start { ifname: Some("r1".into()) });
         assert!(Args::try_parse_from(["rovy"]).unwrap().command.is_none());
+        let known = "bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee";
+        let peer = known.parse().unwrap();
+        assert_eq!(ask(&format!("rovy trace {known} -q 3")), Command::Trace { peer, probes: 3 });
+        for (interval, good) in [("0.1", true), ("0.05", false), ("NaN", false), ("-1", false)] {
+            assert_eq!(Args::try_parse_from(["rovy", "ping", known, "-i", interval]).is_ok(), good, "{interval}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::args::Question;
 use super::outcome::{NEGATIVE, No, Outcome, UNREACHABLE, note, print};
 use super::{handover, show};
-use crate::api::{Client, Command, Fc00Status, Peer, PeerState};
+use crate::api::{Client, Command, Fc00Status, Peer, PeerState, Trace};
 use crate::config::User;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -42,6 +42,10 @@ pub(super) fn ask(question: Question, socket: Option<&Path>, json: bool) -> Outc
 
 /// A peer that has not answered yet is no success, though the agent goes on.
 fn unanswered(command: &Command, answer: &Value) -> Option<String> {
+    if let Command::Trace { peer, .. } = command {
+        let trace = serde_json::from_value::<Trace>(answer.clone()).ok().filter(|t| !t.reached)?;
+        return Some(format!("{peer} did not answer at the end of {}", trace.route));
+    }
     let connect = matches!(command, Command::PeerConnect { .. });
     let peer = connect.then(|| serde_json::from_value::<Peer>(answer.clone()).ok())??;
     if peer.state == PeerState::Connected {
@@ -96,7 +100,7 @@ fn call(client: &Client, commands: &[&Command]) -> Outcome<Vec<Value>> {
     })
 }
 
-fn runtime() -> Outcome<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> Outcome<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|e| No::from(anyhow::Error::new(e)))
 }
@@ -145,10 +149,11 @@ pub(super) fn text(command: &Command, answer: Value) -> Outcome<String> {
             format!("{peer} is routed over {route}\n\nnext: ping {}\n", peer.address())
         }
         Command::RouteDel { peer, .. } => format!("route to {peer} removed\n\nnext: rovy route list\n"),
+        Command::Trace { .. } => show::trace(&read(answer)?),
         Command::Fc00Start { .. } | Command::Fc00Stop | Command::Fc00Status | Command::GiveFc00 => {
             show::fc00(&read(answer)?)
         }
-        Command::Wants => format!("{answer:#}\n"),
+        Command::Wants | Command::Ping { .. } => format!("{answer:#}\n"),
         Command::Stats => show::stats(&read(answer)?),
     })
 }

@@ -17,6 +17,9 @@ fn fill(line: &str) -> String {
         ("[", ""),
         ("]", ""),
         ("MODE", "auto"),
+        ("-c N", "-c 1"),
+        ("-q N", "-q 1"),
+        ("-i SECONDS", "-i 1"),
         ("/ethif/IF", "/ethif/eth0"),
         ("/ip4/ADDRESS", "/ip4/192.0.2.1"),
     ];

@@ -6,6 +6,7 @@ mod doctor;
 mod files;
 mod handover;
 mod outcome;
+mod ping;
 mod show;
 mod start;
 mod table;
@@ -49,6 +50,7 @@ fn run(args: Args) -> Outcome {
         Some(Group::Key(KeyCommand::Inspect { file })) => files::key_inspect(&file, args.json),
         Some(Group::Start(start)) => start::start(*start, args.socket, args.json),
         Some(Group::Doctor) => doctor::doctor(args.json),
+        Some(Group::Ping(ping)) => ping::ping(&ping, args.socket.as_deref(), args.json),
         Some(Group::Ask(question)) => ask::ask(question, args.socket.as_deref(), args.json),
         None => ask::status(args.socket.as_deref(), args.json),
     }

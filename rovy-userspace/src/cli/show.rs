@@ -3,7 +3,7 @@
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
     Discovery, Fc00Status, Info, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit,
-    RouteInfo, RouteSource, Stats,
+    RouteInfo, RouteSource, Stats, Trace, TraceHop,
 };
 use std::collections::BTreeSet;
 
@@ -235,6 +235,31 @@ pub(super) fn routes(routes: &[RouteInfo]) -> String {
         .collect();
     let head = ["PEER", "ROUTE", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "AGE", "WHY"];
     format!("{}\nnext: ping {}\n", table(head, &rows), routes[0].peer_id.address())
+}
+
+/// A round trip.
+pub(super) fn milliseconds(us: u64) -> String {
+    format!("{}.{:03} ms", us / 1000, us % 1000)
+}
+
+pub(super) fn trace(t: &Trace) -> String {
+    let row = |(n, h): (usize, &TraceHop)| {
+        let rtt = match (h.rtt_us, h.rtt_avg_us) {
+            (Some(min), Some(avg)) if h.answers > 1 => format!("{}, avg {}", milliseconds(min), milliseconds(avg)),
+            (Some(us), _) => milliseconds(us),
+            (None, _) => "*".into(),
+        };
+        let peer = match (&h.peer_id, h.rtt_us) {
+            (Some(peer), Some(_)) => peer.to_string(),
+            (Some(peer), None) => format!("* (lately {peer})"),
+            (None, _) => "*".into(),
+        };
+        [(n + 1).to_string(), h.route.clone(), peer, text(h.address.as_ref()), text(h.back_slot.as_ref()), rtt]
+    };
+    let rows: Vec<_> = t.hops.iter().enumerate().map(row).collect();
+    let why = t.why.as_ref().map(|why| format!("\nstopped: {why}\n")).unwrap_or_default();
+    let hops = table(["HOP", "ROUTE", "PEER", "ADDRESS", "SLOT BACK", "RTT"], &rows);
+    format!("{hops}{why}\nnext: rovy ping {}\n", t.peer_id)
 }
 
 fn fc00_line(s: &Fc00Status) -> String {

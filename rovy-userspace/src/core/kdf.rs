@@ -37,6 +37,13 @@ pub(super) fn data_key(k: &[u8; 32], suite: Suite) -> Zeroizing<[u8; 32]> {
     keyed(k, &[b"rovy data v1 ", suite.name().as_bytes()])
 }
 
+/// The MAC of an echo reply: `shared` is what X25519 made of the two static keys, `covered` what the reply tells.
+pub(super) fn echo_mac(shared: &[u8; 32], requester: &[u8; 32], responder: &[u8; 32], covered: &[u8]) -> [u8; 16] {
+    let key = keyed(shared, &[b"rovy echo v1", requester, responder]);
+    let full = keyed(&key, &[covered]);
+    std::array::from_fn(|i| full[i])
+}
+
 /// The SipHash key of mac1 for messages to the owner of `public_key`.
 pub(super) fn mac1_key(public_key: &[u8; 32]) -> [u64; 2] {
     let mut h = Blake2s256::new();

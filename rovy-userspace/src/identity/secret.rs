@@ -41,6 +41,14 @@ impl SecretKey {
         self.secret.as_bytes()
     }
 
+    /// What X25519 makes of this key and another's public one. `None` when it is all zero, as with keys of small order:
+    /// everybody would know it.
+    #[must_use]
+    pub fn shared(&self, public_key: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
+        let shared = self.secret.diffie_hellman(&PublicKey::from(*public_key));
+        shared.was_contributory().then(|| Zeroizing::new(shared.to_bytes()))
+    }
+
     /// The public side of the key.
     #[must_use]
     pub const fn peer_id(&self) -> PeerId {

@@ -28,6 +28,20 @@ fn generated_keys_obey_the_address_rule_and_differ() {
 }
 
 #[test]
+fn two_keys_share_a_secret_and_keys_of_small_order_none() {
+    let key = |n: u8| SecretKey::generate(&mut |out| out.fill(n));
+    let (a, b) = (key(1), key(2));
+    let ours = a.shared(b.peer_id().public_key()).unwrap();
+    assert_eq!(ours, b.shared(a.peer_id().public_key()).unwrap());
+    let one: [u8; 32] = std::array::from_fn(|i| u8::from(i == 0));
+    // 2^255 - 19 is zero, 2^255 - 20 is minus one.
+    let prime = |low: u8| std::array::from_fn(|i| [low, 0xff, 0x7f][usize::from(i > 0) + usize::from(i == 31)]);
+    for small in [[0; 32], one, prime(0xed), prime(0xec)] {
+        assert!(a.shared(&small).is_none(), "{small:?}");
+    }
+}
+
+#[test]
 fn keys_outside_the_prefix_are_refused() {
     let refused =
         (0..=255_u8).filter(|i| matches!(PeerId::new([*i; 32]), Err(IdentityError::OutsidePrefix(_)))).count();

@@ -37,7 +37,7 @@ pub enum RouteError {
 }
 
 impl Route {
-    /// A route from this node's slot and the bytes of the label, shown as one-byte groups.
+    /// A route from this node's slot and the bytes of the label, shown as one-byte groups as far as none of them is zero.
     ///
     /// # Errors
     /// [`RouteError::SlotZero`] for `first == 0`, [`RouteError::TooLong`] beyond 30 bytes.
@@ -46,7 +46,8 @@ impl Route {
             return Err(RouteError::SlotZero);
         }
         let rest = ArrayVec::try_from(rest).map_err(|_| RouteError::TooLong)?;
-        Ok(Self { first, rest, begins: u32::MAX })
+        let begins = groups(&rest);
+        Ok(Self { first, rest, begins })
     }
 
     /// This node's slot: the link the packet leaves over.
@@ -119,6 +120,24 @@ impl FromStr for Route {
         }
         Ok(route)
     }
+}
+
+/// Where groups may begin so that none of them is slot 0, with as many of one byte as can be: the text is to be read again.
+fn groups(rest: &[u8]) -> u32 {
+    let two = |i: usize| rest.get(i..i + 2).is_some_and(|pair| pair != [0, 0]);
+    // Bit i: what is left from there can be split.
+    let mut fits = 1_u32 << rest.len();
+    for (i, byte) in rest.iter().enumerate().rev() {
+        let can = (*byte != 0 && fits >> (i + 1) & 1 == 1) || (two(i) && fits >> (i + 2) & 1 == 1);
+        fits |= u32::from(can) << i;
+    }
+    let (mut begins, mut at) = (0, 0);
+    while let Some(byte) = rest.get(at) {
+        begins |= 1 << at;
+        let wide = two(at) && fits >> (at + 2) & 1 == 1;
+        at += if wide && (*byte == 0 || fits >> (at + 1) & 1 == 0) { 2 } else { 1 };
+    }
+    begins
 }
 
 /// A slot and the bytes it takes.

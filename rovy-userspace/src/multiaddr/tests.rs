@@ -93,6 +93,23 @@ fn routes_end_where_a_long_label_ends() {
 }
 
 #[test]
+fn routes_out_of_labels_with_wide_slots_are_read_again() {
+    for (rest, text) in [
+        (&[1, 2][..], "/rovyrt/04.01.02"),
+        (&[0, 1], "/rovyrt/04.0001"),
+        (&[1, 0], "/rovyrt/04.0100"),
+        (&[1, 0, 2, 0], "/rovyrt/04.0100.0200"),
+        (&[1, 0, 0, 2, 3], "/rovyrt/04.0100.0002.03"),
+        (&[9, 0, 1, 0, 1, 0], "/rovyrt/04.0900.0100.0100"),
+    ] {
+        let route = Route::new(4, rest).unwrap();
+        assert_eq!(route.to_string(), text);
+        assert_eq!(text.parse::<Route>().unwrap(), route);
+    }
+    assert_eq!(Route::new(4, &[7; 30]).unwrap().to_string().parse(), Ok(Route::new(4, &[7; 30]).unwrap()));
+}
+
+#[test]
 fn bad_routes_say_what_is_wrong() {
     for text in ["", "04", "/rovyrt", "rovyrt/04"] {
         assert_eq!(text.parse::<Route>(), Err(RouteError::NoPrefix));

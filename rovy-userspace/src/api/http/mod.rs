@@ -47,6 +47,8 @@ pub(super) fn method(path: &str) -> Option<Method> {
         | "/v0/discovery/disable"
         | "/v0/route/add"
         | "/v0/route/del"
+        | "/v0/ping"
+        | "/v0/trace"
         | "/v0/fc00/start"
         | "/v0/fc00/stop"
         | "/v0/handover/listener"
@@ -85,6 +87,8 @@ impl Command {
             Self::RouteAdd { peer, route } => format!("/v0/route/add?peer={peer}&route={route}"),
             Self::RouteDel { peer, route: None } => format!("/v0/route/del?peer={peer}"),
             Self::RouteDel { peer, route: Some(route) } => format!("/v0/route/del?peer={peer}&route={route}"),
+            Self::Ping { peer } => format!("/v0/ping?peer={peer}"),
+            Self::Trace { peer, probes } => format!("/v0/trace?peer={peer}&probes={probes}"),
             Self::Fc00Start { ifname: None } => "/v0/fc00/start".into(),
             Self::Fc00Start { ifname: Some(name) } => format!("/v0/fc00/start?ifname={}", escape(name)),
             Self::Fc00Stop => "/v0/fc00/stop".into(),
@@ -123,6 +127,8 @@ impl Command {
                 Self::RouteAdd { peer: query.peer()?, route: query.route()?.ok_or_else(|| usage("route= is missing"))? }
             }
             "/v0/route/del" => Self::RouteDel { peer: query.peer()?, route: query.route()? },
+            "/v0/ping" => Self::Ping { peer: query.peer()? },
+            "/v0/trace" => Self::Trace { peer: query.peer()?, probes: query.probes()? },
             "/v0/fc00/start" => Self::Fc00Start { ifname: query.ifname()? },
             "/v0/fc00/stop" => Self::Fc00Stop,
             "/v0/fc00/status" => Self::Fc00Status,
@@ -219,6 +225,12 @@ impl Query {
             return Ok(None);
         };
         text.parse().map(Some).map_err(|e: crate::multiaddr::RouteError| usage(format!("{}: {e}", shorten(&text))))
+    }
+
+    fn probes(&mut self) -> Result<u8, Failure> {
+        let Some(text) = self.value("probes") else { return Ok(1) };
+        let number = text.parse().ok().filter(|n| (1..=10).contains(n));
+        number.ok_or_else(|| usage(format!("probes={}: it is a number from 1 to 10", shorten(&text))))
     }
 
     fn ifname(&mut self) -> Result<Option<String>, Failure> {

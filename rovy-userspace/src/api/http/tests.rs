@@ -23,6 +23,8 @@ fn every_command_survives_the_way() {
         Command::RouteAdd { peer, route: route.clone() },
         Command::RouteDel { peer, route: None },
         Command::RouteDel { peer, route: Some(route) },
+        Command::Ping { peer },
+        Command::Trace { peer, probes: 3 },
         Command::Fc00Start { ifname: None },
         Command::Fc00Start { ifname: Some("r&v%0".into()) },
         Command::Fc00Stop,
@@ -75,6 +77,8 @@ fn bad_queries_are_refused() {
         ("/v0/peer/disconnect", "/rovy/abc", "not a PeerID"),
         ("/v0/route/add", &format!("peer={PEER}"), "route= is missing"),
         ("/v0/route/add", &format!("peer={PEER}&route=/rovyrt/0"), "not a slot"),
+        ("/v0/ping", "", "peer is missing"),
+        ("/v0/trace", &format!("peer={PEER}&probes=11"), "from 1 to 10"),
         ("/v0/fc00/start", "ifname=a/b", "cannot be the name"),
         ("/v0/fc00/start", &"a".repeat(5000), "too long"),
     ] {

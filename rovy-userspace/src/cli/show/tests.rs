@@ -186,3 +186,30 @@ fn drops_of_kernel_and_agent_stand_in_one_row() {
     assert!(text.contains("\nreplay   3       1\n") && text.contains("\nlimit    0       2\n"), "{text}");
     assert!(!text.contains("bad_tag") && text.contains("10 packets by the kernel, 20 by the agent"), "{text}");
 }
+
+#[test]
+fn a_trace_tells_who_answers_now_from_who_did_before() {
+    let hop = |route: &str, peer_id, rtt_us: Option<u64>, answers| TraceHop {
+        route: route.into(),
+        slot: "04".into(),
+        peer_id,
+        address: None,
+        back_slot: rtt_us.map(|_| "07".into()),
+        rtt_us,
+        rtt_avg_us: rtt_us.map(|us| us + 500),
+        answers,
+    };
+    let hops = vec![
+        hop("/rovyrt/04", Some(peer_id()), Some(250), 3),
+        hop("/rovyrt/04.0113", Some(peer_id()), None, 0),
+        hop("/rovyrt/04.0113.02", None, None, 0),
+    ];
+    let route = "/rovyrt/04.0113.02".parse().unwrap();
+    let why = Some("the reason".into());
+    let shown = trace(&Trace { peer_id: peer_id(), address: peer_id().address(), route, hops, reached: false, why });
+    let lines: Vec<_> = shown.lines().collect();
+    assert!(lines[1].ends_with("07         0.250 ms, avg 0.750 ms"), "{shown}");
+    assert!(lines[2].contains(&format!("/rovyrt/04.0113     * (lately {})", peer_id())), "{shown}");
+    assert!(lines[3].contains("/rovyrt/04.0113.02  *  ") && lines[3].ends_with("-          *"), "{shown}");
+    assert!(shown.contains("\nstopped: the reason\n"), "{shown}");
+}

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use rovy_common::DropReason;
-use rovy_common::wire::{Control, KeyAnswer, control};
-use zerocopy::FromBytes;
+use rovy_common::wire::KeyAnswer;
 
 use super::{Action, Node, Origin};
 use crate::core::time::{Now, SECOND};
@@ -141,14 +140,8 @@ impl Node {
         self.wake(next.unwrap_or(u64::MAX));
     }
 
-    /// A control message out of transit. Of those that exist only the answer to a lookup is used yet.
-    pub(super) fn control(&mut self, now: Now, origin: &Origin, message: &[u8]) -> Result<(), DropReason> {
-        let Origin::Routed { .. } = origin else { return Err(DropReason::NotAllowed) };
-        let (head, _) = Control::ref_from_prefix(message).map_err(|_| DropReason::BadLength)?;
-        if head.kind != control::KEY {
-            return Err(DropReason::NotAllowed);
-        }
-        let answer = KeyAnswer::ref_from_bytes(message).map_err(|_| DropReason::BadLength)?;
+    /// The answer to a lookup, out of transit.
+    pub(super) fn key_answer(&mut self, now: Now, origin: &Origin, answer: &KeyAnswer) -> Result<(), DropReason> {
         let probe = answer.control.nonce.get();
         let id = PeerId::new(answer.public_key).map_err(|_| DropReason::NotAllowed)?;
         let to = id.address();

@@ -2,6 +2,7 @@
 
 mod beacons;
 mod data;
+mod echo;
 mod entries;
 mod handshakes;
 mod limits;
@@ -29,6 +30,7 @@ use rovy_common::{DropReason, wire};
 
 use super::action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
 use super::discovery::{Discovery, Standing};
+use super::echo::Echoes;
 use super::index::Indices;
 use super::peer::{Peer, PeerSource, Psk};
 use super::probes::{Budget, Probes};
@@ -116,6 +118,7 @@ pub struct Node {
     entries: Vec<Option<Entry>>,
     slots: Slots,
     stamps: Stamps,
+    echoes: Echoes,
     last_timestamp: Stamp,
     discovery: Discovery,
     half_open: usize,
@@ -153,6 +156,7 @@ impl Node {
             entries: std::iter::repeat_with(|| None).take(sessions as usize).collect(),
             slots: Slots::new(config.width),
             stamps: Stamps::default(),
+            echoes: Echoes::default(),
             last_timestamp: Stamp::default(),
             discovery: Discovery::default(),
             half_open: 0,

@@ -14,6 +14,7 @@ use crate::transport::Endpoint;
 
 mod cookies;
 mod discovery;
+mod echo;
 mod input;
 mod limits;
 mod links;
