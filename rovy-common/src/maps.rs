@@ -211,7 +211,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { source: Rate::per_second(20, 5), load: Rate::per_second(200, 200) }
+        Self { source: Rate::per_second(20, 5), load: Rate::per_second(100, 100) }
     }
 }
 

@@ -191,7 +191,7 @@ fn forged_hellos_take_no_tokens_of_proven_ones() {
 }
 
 #[test]
-fn two_hundred_a_second_need_no_cookie() {
+fn a_hundred_a_second_need_no_cookie() {
     let n = node();
     let (mut admitted, mut replies) = (0, 0);
     for i in 0..1000_u32 {
@@ -202,17 +202,17 @@ fn two_hundred_a_second_need_no_cookie() {
             Verdict::Drop(reason) => panic!("{reason:?}"),
         }
     }
-    assert_eq!((admitted, replies), (200, 800));
+    assert_eq!((admitted, replies), (100, 900));
 }
 
 #[test]
-fn two_hundred_responses_a_second_need_their_mac1_alone() {
+fn a_hundred_responses_a_second_need_their_mac1_alone() {
     let n = loaded();
     let mut m = hello(1);
     m.covered[0] += 1;
     assert_eq!(run(&n, &m, &at("192.0.2.1:1")), Verdict::Drop(DropReason::BadMac1));
     m.mac1 = mac(&MAC1, &m.covered);
-    for _ in 0..200 {
+    for _ in 0..100 {
         assert_eq!(run(&n, &m, &at("192.0.2.1:1")), Verdict::Admit);
     }
     let limited = Verdict::Drop(DropReason::RateLimited);
