@@ -8,6 +8,10 @@ mod secret;
 pub use peer_id::{PeerId, address_of};
 pub use secret::SecretKey;
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
 /// Why a key or a PeerID is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -28,9 +32,30 @@ pub enum IdentityError {
     NotCanonical,
 }
 
+/// Why a file with a key is not read.
+enum Unfit {
+    /// It cannot be opened, or is no file.
+    Read(std::io::Error),
+    /// Others may write it: what to do.
+    Exposed(String),
+}
+
+/// Opens a file that holds `what`, unless others may write it; with a warning when they may read it.
+fn open(path: &Path, what: &str) -> Result<(File, Option<String>), Unfit> {
+    // Opening a pipe would wait for a writer; the flag changes nothing for a file.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(Unfit::Read)?;
+    let meta = file.metadata().map_err(Unfit::Read)?;
+    if !meta.is_file() {
+        return Err(Unfit::Read(std::io::Error::other("not a regular file")));
+    }
+    let warning = guarded(path, meta.permissions().mode(), what).map_err(Unfit::Exposed)?;
+    Ok((file, warning))
+}
+
 /// Judges the mode of a file that holds `what`. Others who may write it decide who this node is or whom it trusts: that is an
 /// error. That others may read it is a warning: it cannot be undone, and refusing would take a router off the network for it.
-fn guarded(path: &std::path::Path, mode: u32, what: &str) -> Result<Option<String>, String> {
+fn guarded(path: &Path, mode: u32, what: &str) -> Result<Option<String>, String> {
     let (mode, at) = (mode & 0o777, path.display());
     if mode & 0o022 != 0 {
         return Err(format!("mode {mode:04o} lets others replace {what}; `chmod 600 {at}`, and see who changed it"));

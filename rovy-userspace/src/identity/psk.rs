@@ -1,9 +1,8 @@
 //! Files of pre-shared keys: 32 bytes as text, in hex or multibase base64 like the key in a keyfile.
 
+use super::Unfit;
 use multibase::Base;
-use std::fs::OpenOptions;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -47,17 +46,10 @@ pub struct Psk {
 /// # Errors
 /// [`PskError`], which names the file.
 pub fn load(path: &Path) -> Result<Psk, PskError> {
-    let failed = |source| PskError::Read { path: path.into(), source };
-    // Opening a pipe would wait for a writer; the flag changes nothing for a file.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(failed)?;
-    let meta = file.metadata().map_err(failed)?;
-    if !meta.is_file() {
-        return Err(failed(io::Error::other("not a regular file")));
-    }
-    let mode = meta.permissions().mode();
-    let warning =
-        super::guarded(path, mode, "the pre-shared key").map_err(|why| PskError::Exposed(path.into(), why))?;
+    let (file, warning) = super::open(path, "the pre-shared key").map_err(|unfit| match unfit {
+        Unfit::Read(source) => PskError::Read { path: path.into(), source },
+        Unfit::Exposed(why) => PskError::Exposed(path.into(), why),
+    })?;
     let key = read(path, file)?;
     Ok(Psk { key, warnings: warning.into_iter().collect() })
 }
@@ -97,6 +89,7 @@ fn decode(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn load_text(text: &str, mode: u32) -> Result<Psk, PskError> {
         let dir = tempfile::tempdir().expect("a directory");

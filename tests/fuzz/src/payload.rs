@@ -32,13 +32,13 @@ pub fn payload(data: &[u8]) {
 }
 
 /// snow for the node `n`, with an ephemeral key that is always the same.
-pub(crate) fn noise(n: usize) -> Option<Builder<'static>> {
+fn noise(n: usize) -> Option<Builder<'static>> {
     let b = Builder::new(NOISE_PATTERN.parse().ok()?).prologue(NOISE_PROLOGUE).ok()?;
     let b = b.local_private_key(secret(n).bytes()).ok()?.psk(2, &[0; 32]).ok()?;
     Some(b.fixed_ephemeral_key_for_testing_only(&[0x55; 32]))
 }
 
-pub(crate) fn close(message: &mut [u8], receiver: usize) -> Option<()> {
+fn close(message: &mut [u8], receiver: usize) -> Option<()> {
     let mac = mac1(&mac1_key(id(receiver).public_key()), message)?;
     let at = message.len().checked_sub(32)?;
     message.get_mut(at..at + 16)?.copy_from_slice(&mac);
@@ -105,29 +105,34 @@ fn offered(data: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// A response with any payload: a session only in a suite that was on offer. Node 0 offers AES, node 1 does not.
-fn chosen(data: &[u8], n: usize) -> Option<()> {
-    let (mut node, other) = (node(n), 1 - n);
-    node.connect(NOW, id(other), vec![endpoint(other)], true);
-    let hello = only(&sent(&mut node), MessageType::Hello)?;
-    let hello = Hello::read_from_bytes(&hello).ok()?;
-    let mut state: HandshakeState = noise(other)?.build_responder().ok()?;
+/// The other node's response to a hello of node `n`, and its side of the handshake.
+pub(crate) fn answer(hello: &[u8], payload: &[u8; RESPONSE_PAYLOAD], n: usize) -> Option<(HandshakeState, Vec<u8>)> {
+    let hello = Hello::read_from_bytes(hello).ok()?;
+    let mut state = noise(1 - n)?.build_responder().ok()?;
     state.read_message(&hello.noise, &mut [0; HELLO_PAYLOAD]).ok()?;
-    let mut payload = [0; RESPONSE_PAYLOAD];
-    let length = data.len().min(RESPONSE_PAYLOAD);
-    payload[..length].copy_from_slice(&data[..length]);
-    let header = Header::new(MessageType::Response, size_of::<Response>() as u16);
     let mut response = Response {
-        header,
+        header: Header::new(MessageType::Response, size_of::<Response>() as u16),
         sender_index: U32::new(INDEX),
         receiver_index: hello.sender_index,
         noise: [0; RESPONSE_NOISE],
         mac1: [0; 16],
         mac2: [0; 16],
     };
-    state.write_message(&payload, &mut response.noise).ok()?;
+    state.write_message(payload, &mut response.noise).ok()?;
     let mut bytes = response.as_bytes().to_vec();
     close(&mut bytes, n)?;
+    Some((state, bytes))
+}
+
+/// A response with any payload: a session only in a suite that was on offer. Node 0 offers AES, node 1 does not.
+fn chosen(data: &[u8], n: usize) -> Option<()> {
+    let (mut node, other) = (node(n), 1 - n);
+    node.connect(NOW, id(other), vec![endpoint(other)], true);
+    let hello = only(&sent(&mut node), MessageType::Hello)?;
+    let mut payload = [0; RESPONSE_PAYLOAD];
+    let length = data.len().min(RESPONSE_PAYLOAD);
+    payload[..length].copy_from_slice(&data[..length]);
+    let (_, mut bytes) = answer(&hello, &payload, n)?;
     let taken = node.message(NOW, &Origin::Direct(endpoint(other)), &mut bytes).is_ok();
     let connected = sent(&mut node).contains(&Action::Connected(id(other)));
     assert_eq!(taken, connected);

@@ -7,25 +7,20 @@ use blake2::Blake2sMac256;
 use blake2::digest::{FixedOutput, KeyInit, Update};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use rovy_common::DropReason;
-use rovy_common::wire::{
-    AEAD_TAG, Data, HELLO_PAYLOAD, Header, Hello, MessageType, RESPONSE_NOISE, RESPONSE_PAYLOAD, Response, codec,
-    feature, tlv,
-};
+use rovy_common::wire::{AEAD_TAG, Data, Header, MessageType, RESPONSE_PAYLOAD, codec, feature, tlv};
 use rovy_userspace::core::{Action, Inbound, Node, Now, Origin};
 use rovy_userspace::fc00::packet::{destination, source};
+use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, IntoBytes};
 
 use crate::keys::{endpoint, id, node};
-use crate::payload::{close, noise, only, sent};
+use crate::payload::{answer, only, sent};
 
 const SECOND: u64 = 1_000_000_000;
 /// Messages in one run.
 const STEPS: usize = 64;
 /// Actions that one message may cause.
 const ACTIONS: usize = 64;
-/// The receiver index of the peer that the target plays.
-const INDEX: u32 = 0x0102_0304;
 /// Bytes of a message about a link.
 const LINK: usize = 16;
 
@@ -70,27 +65,15 @@ impl World {
         let (now_ns, wall) = (SECOND, Duration::from_secs(1_700_000_001));
         let now = Now { mono_ns: now_ns, wall };
         node.connect(now, id(1), vec![endpoint(1)], true);
-        let hello = Hello::read_from_bytes(&only(&sent(&mut node), MessageType::Hello)?).ok()?;
-        let mut state = noise(1)?.build_responder().ok()?;
-        state.read_message(&hello.noise, &mut [0; HELLO_PAYLOAD]).ok()?;
+        let hello = only(&sent(&mut node), MessageType::Hello)?;
         let mut payload = [0; RESPONSE_PAYLOAD];
         payload[..9].copy_from_slice(&[tlv::AEAD, 1, 1, tlv::FEATURES, 4, u8::from(sealed), 0, 0, 0]);
         const { assert!(feature::SEALED == 1) };
-        let mut response = Response {
-            header: Header::new(MessageType::Response, size_of::<Response>() as u16),
-            sender_index: U32::new(INDEX),
-            receiver_index: hello.sender_index,
-            noise: [0; RESPONSE_NOISE],
-            mac1: [0; 16],
-            mac2: [0; 16],
-        };
-        state.write_message(&payload, &mut response.noise).ok()?;
-        let mut bytes = response.as_bytes().to_vec();
-        close(&mut bytes, 0)?;
+        let (mut state, mut bytes) = answer(&hello, &payload, 0)?;
         node.message(now, &Origin::Direct(endpoint(1)), &mut bytes).ok()?;
         let (to_responder, to_initiator) = state.dangerously_get_raw_split();
         let (send, receive) = (aead(&to_initiator)?, aead(&to_responder)?);
-        let index = hello.sender_index.get();
+        let index = u32::from_le_bytes(*hello.get(4..8)?.first_chunk()?);
         let (counter, connected, heard) = (0, false, [0; LINK]);
         Some(Self { node, now_ns, index, send, receive, counter, sealed, connected, heard })
     }

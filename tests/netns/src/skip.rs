@@ -41,6 +41,19 @@ pub fn root(test: &str) -> bool {
     false
 }
 
+/// Makes a test of each line `name: words;`, that runs as root only: `line_cases! { check: eth_native: Eth Native; }` calls
+/// `check` with `Link::Eth` and `Mode::Native`.
+#[macro_export]
+macro_rules! line_cases {
+    ($check:ident: $($name:ident: $link:ident $mode:ident;)*) => {$(
+        #[test]
+        fn $name() -> anyhow::Result<()> {
+            $crate::root_only!();
+            $check($crate::Link::$link, $crate::Mode::$mode)
+        }
+    )*};
+}
+
 /// Ends the test that calls it, with [`skip`], unless it runs as root. The test returns a `Result`.
 #[macro_export]
 macro_rules! root_only {

@@ -29,17 +29,8 @@ fn found(link: Link, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-macro_rules! cases {
-    ($($name:ident: $link:ident $mode:ident;)*) => {$(
-        #[test]
-        fn $name() -> Result<()> {
-            rovy_netns::root_only!();
-            found(Link::$link, Mode::$mode)
-        }
-    )*};
-}
-
-cases! {
+rovy_netns::line_cases! {
+    found:
     eth_native: Eth Native;
     udp4_userspace: Udp4 Userspace;
     udp6_generic: Udp6 Generic;

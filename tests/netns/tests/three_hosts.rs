@@ -36,17 +36,8 @@ fn crosses(link: Link, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-macro_rules! cases {
-    ($($name:ident: $link:ident $mode:ident;)*) => {$(
-        #[test]
-        fn $name() -> Result<()> {
-            rovy_netns::root_only!();
-            crosses(Link::$link, Mode::$mode)
-        }
-    )*};
-}
-
-cases! {
+rovy_netns::line_cases! {
+    crosses:
     eth_native: Eth Native;
     eth_generic: Eth Generic;
     eth_userspace: Eth Userspace;

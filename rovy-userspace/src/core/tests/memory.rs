@@ -15,11 +15,7 @@ fn restart(w: &mut World, n: usize, number: u8) {
 #[test]
 fn a_hello_from_before_a_restart_is_refused_after_it() {
     let mut w = World::new(2);
-    let (b, now) = (w.id(1), w.now());
-    w.nodes[0].connect(now, b, vec![endpoint(1)], true);
-    w.collect(0);
-    let hello = w.flights[0].bytes.clone();
-    w.settle();
+    let hello = w.connect_overheard(0, 1);
     w.send(0, 1, 1).expect("sealed");
     restart(&mut w, 1, 17);
     w.deliver(Flight { to: 1, origin: Origin::Direct(endpoint(5)), bytes: hello });
@@ -30,11 +26,7 @@ fn a_hello_from_before_a_restart_is_refused_after_it() {
 #[test]
 fn a_hello_of_a_peer_long_gone_is_refused() {
     let mut w = World::new(2);
-    let (b, now) = (w.id(1), w.now());
-    w.nodes[0].connect(now, b, vec![endpoint(1)], true);
-    w.collect(0);
-    let hello = w.flights[0].bytes.clone();
-    w.settle();
+    let hello = w.connect_overheard(0, 1);
     // Somebody else is there now.
     w.restart(0, Node::new(config(200), [1; 32]));
     w.pass(600);

@@ -327,6 +327,16 @@ impl World {
         self.settle();
     }
 
+    /// As [`World::connect`]; the hello that did it.
+    fn connect_overheard(&mut self, a: usize, b: usize) -> Vec<u8> {
+        let (id, now) = (self.id(b), self.now());
+        self.nodes[a].connect(now, id, vec![endpoint(b)], true);
+        self.collect(a);
+        let hello = self.flights[0].bytes.clone();
+        self.settle();
+        hello
+    }
+
     fn state(&self, at: usize, of: usize) -> PeerState {
         let id = self.id(of);
         self.nodes[at].peers().find(|p| p.id == id).map_or(PeerState::Disconnected, |p| p.state)

@@ -5,11 +5,7 @@ use super::*;
 #[test]
 fn a_replayed_hello_changes_nothing() {
     let mut w = World::new(2);
-    let (b, now) = (w.id(1), w.now());
-    w.nodes[0].connect(now, b, vec![endpoint(1)], true);
-    w.collect(0);
-    let hello = w.flights[0].bytes.clone();
-    w.settle();
+    let hello = w.connect_overheard(0, 1);
     w.pass(6);
     let sessions = w.nodes[1].sessions();
     w.deliver(Flight { to: 1, origin: Origin::Direct(endpoint(5)), bytes: hello });

@@ -1,12 +1,12 @@
 //! The keyfile: private key, PeerID and address, three lines of TOML that must agree.
 
-use super::{IdentityError, PeerId, SecretKey};
+use super::{IdentityError, PeerId, SecretKey, Unfit};
 use multibase::Base;
 use serde::Deserialize;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::Ipv6Addr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -118,20 +118,11 @@ struct Fields {
 /// # Errors
 /// [`KeyfileError`], one variant for each thing that can be wrong.
 pub fn load(path: &Path) -> Result<Loaded, KeyfileError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => KeyfileError::Missing(path.into()),
-        _ => KeyfileError::Read { path: path.into(), source },
-    };
-    // Opening a pipe would wait for a writer; the flag changes nothing for a file.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(failed)?;
-    let meta = file.metadata().map_err(failed)?;
-    if !meta.is_file() {
-        return Err(failed(io::Error::other("not a regular file")));
-    }
-    let mode = meta.permissions().mode();
-    let warning =
-        super::guarded(path, mode, "the private key").map_err(|why| KeyfileError::Exposed(path.into(), why))?;
+    let (file, warning) = super::open(path, "the private key").map_err(|unfit| match unfit {
+        Unfit::Read(source) if source.kind() == io::ErrorKind::NotFound => KeyfileError::Missing(path.into()),
+        Unfit::Read(source) => KeyfileError::Read { path: path.into(), source },
+        Unfit::Exposed(why) => KeyfileError::Exposed(path.into(), why),
+    })?;
     let mut loaded = read(path, file)?;
     loaded.warnings.extend(warning);
     Ok(loaded)

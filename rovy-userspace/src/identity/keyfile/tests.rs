@@ -2,6 +2,7 @@ use super::*;
 use crate::identity::tests::{ADDRESS, KEY, PEER};
 use proptest::prelude::*;
 use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt as _;
 
 const GOOD: &str = "PrivateKey = 'mloUFLqeJND3KizotkvrQf8vA/i0DeLCfCylpBgpnpu0'
 PeerID = 'bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee'

@@ -8,6 +8,17 @@ fn gap(start: u64, arrivals: &[u64]) -> u64 {
     arrivals.iter().map(|at| at - std::mem::replace(&mut last, *at)).max().unwrap_or(u64::MAX)
 }
 
+/// A ring of six in which 0 talks to 3 by the faster half.
+fn talking_ring() -> World {
+    let mut w = ring_of(6);
+    w.delay_all(5 * MS);
+    w.delays.insert((4, 5), 30 * MS);
+    w.seek(0, 3);
+    w.pass(1);
+    w.talk(0, 3, SECOND);
+    w
+}
+
 #[test]
 fn a_ring_heals_a_silent_cut_in_under_a_second() {
     for (a, b) in [(0, 1), (1, 2), (2, 3)] {
@@ -31,12 +42,7 @@ fn a_ring_heals_a_silent_cut_in_under_a_second() {
 
 #[test]
 fn one_way_traffic_heals_too() {
-    let mut w = ring_of(6);
-    w.delay_all(5 * MS);
-    w.delays.insert((4, 5), 30 * MS);
-    w.seek(0, 3);
-    w.pass(1);
-    w.talk(0, 3, SECOND);
+    let mut w = talking_ring();
     w.cut(1, 2);
     let (start, mut arrivals) = (w.now_ns, Vec::new());
     for n in 0..300_u32 {
@@ -68,12 +74,7 @@ fn without_another_route_a_probe_finds_one() {
 
 #[test]
 fn a_link_that_is_known_to_be_gone_changes_over_at_once() {
-    let mut w = ring_of(6);
-    w.delay_all(5 * MS);
-    w.delays.insert((4, 5), 30 * MS);
-    w.seek(0, 3);
-    w.pass(1);
-    w.talk(0, 3, SECOND);
+    let mut w = talking_ring();
     assert_eq!(w.path(0, 3)[1], 1);
     w.cut(0, 1);
     let (slot, now) = (w.routes(0, 3).iter().find(|r| r.in_use).expect("one").slot, w.now());
