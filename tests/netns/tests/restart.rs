@@ -54,7 +54,7 @@ fn restarts(link: Link, mode: Mode) -> Result<()> {
     let mut line = Line::new(link, mode)?;
     line.start()?;
     let load = Ping::start(&line.ns_a, line.b.address(), INTERVAL, 56)?;
-    let stream = Stream::start(&line.ns_a, &line.ns_b, line.b.address(), 5001)?;
+    let stream = Stream::start(&line.ns_a, &line.ns_b, line.b.address(), 5201)?;
     stream.limit(Some(BYTES_S));
     wait::until("pings", DEADLINE, || Ok((load.mark() >= 20).then_some(())))?;
 

@@ -1,5 +1,6 @@
 //! The node: peers, sessions and routes behind four verbs.
 
+mod all_nodes;
 mod beacons;
 mod data;
 mod echo;
@@ -17,6 +18,8 @@ mod search;
 mod timers;
 mod views;
 
+#[cfg(test)]
+pub(in crate::core) use all_nodes::ALL_NODES;
 pub use limits::Use;
 pub use sealed::Sealed;
 
@@ -33,7 +36,7 @@ use super::discovery::{Discovery, Standing};
 use super::echo::Echoes;
 use super::index::Indices;
 use super::peer::{Peer, PeerSource, Psk};
-use super::probes::{Budget, Probes};
+use super::probes::{Bucket, Budget, Probes};
 use super::random::Rng;
 use super::session::{REKEY_NS, Session};
 use super::slots::Slots;
@@ -129,6 +132,8 @@ pub struct Node {
     probes: Probes,
     seeker: Seeker,
     lookups: Lookups,
+    /// Echo requests to all neighbours.
+    to_all: Bucket,
     nat_keepalive_ns: u64,
     actions: VecDeque<Action>,
     deadline_ns: u64,
@@ -148,6 +153,7 @@ impl Node {
             probes: Probes::new(config.probes),
             seeker: Seeker::new(&mut rng),
             lookups: Lookups::default(),
+            to_all: Bucket::default(),
             rng,
             peers: BTreeMap::new(),
             policies: BTreeMap::new(),
