@@ -8,7 +8,7 @@ use super::engine::Engine;
 use crate::api::{Failure, FailureKind, PortRule, Ports, Reply};
 use crate::config;
 use crate::core::{HEADROOM, TAILROOM};
-use crate::fc00::firewall::{Action, Firewall, Rule, Rules, Service, Verdict, Whom, rules, sockets};
+use crate::fc00::firewall::{Action, Firewall, Rule, Rules, Sender, Service, Verdict, rules, sockets};
 use crate::fc00::packet;
 
 impl Engine {
@@ -54,7 +54,7 @@ impl Control {
         &self,
         action: Action,
         services: &[Service],
-        from: Option<Whom>,
+        from: Option<Sender>,
     ) -> Result<Reply, Failure> {
         let list: Vec<Rule> = services.iter().map(|service| Rule { service: *service, from }).collect();
         {

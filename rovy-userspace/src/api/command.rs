@@ -1,5 +1,5 @@
 use super::types::{Discovery, Echo, Fc00Status, Info, Listener, Peer, Ports, RouteInfo, Stats, Trace, Wants};
-use crate::fc00::firewall::{Service, Whom};
+use crate::fc00::firewall::{Sender, Service};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ pub enum Command {
     },
     /// Drop a peer and connect no more.
     PeerDisconnect {
-        /// Whom.
+        /// Sender.
         peer: PeerId,
     },
     /// Where nodes are looked for.
@@ -96,14 +96,14 @@ pub enum Command {
         /// Which.
         services: Vec<Service>,
         /// From this node only; from everybody when absent.
-        from: Option<Whom>,
+        from: Option<Sender>,
     },
     /// Let services in no more, now and after a restart.
     Fc00Deny {
         /// Which.
         services: Vec<Service>,
         /// From this node only; from everybody when absent.
-        from: Option<Whom>,
+        from: Option<Sender>,
     },
     /// What comes in from the network.
     Fc00Ports,

@@ -1,7 +1,7 @@
 //! The JSON of the API. Names end in their unit: `_s`, `_us`, `_bytes`.
 
 use crate::config::Firewall;
-use crate::fc00::firewall::{Action, Whom};
+use crate::fc00::firewall::{Action, Sender};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use serde::{Deserialize, Serialize};
@@ -364,8 +364,8 @@ pub struct Ports {
 pub struct PortRule {
     /// `/tcp/PORT`, `/udp/PORT` or `/icmp`; port 0 stands for all.
     pub service: String,
-    /// Whom it is for, `/rovy/PEERID` or `/ip6/ADDRESS`; for everybody when absent.
-    pub from: Option<Whom>,
+    /// Sender it is for, `/rovy/PEERID` or `/ip6/ADDRESS`; for everybody when absent.
+    pub from: Option<Sender>,
     /// That node's address.
     pub address: Option<Ipv6Addr>,
     /// What becomes of the packets it is about.

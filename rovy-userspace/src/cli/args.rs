@@ -1,6 +1,6 @@
 use crate::api::Command;
 use crate::config::{XdpMode, listenable};
-use crate::fc00::firewall::{Service, Whom};
+use crate::fc00::firewall::{Sender, Service};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -285,7 +285,7 @@ pub(super) struct Ports {
     pub(super) services: Vec<Service>,
     /// Only from this node: a PeerID, or its address
     #[arg(long, value_name = "NODE")]
-    pub(super) from: Option<Whom>,
+    pub(super) from: Option<Sender>,
 }
 
 impl From<Question> for Command {
@@ -388,7 +388,7 @@ mod tests {
         assert_eq!(ask("rovy fc00 start --ifname r1"), Command::Fc00Start { ifname: Some("r1".into()) });
         let services = vec![Service::Tcp(80), Service::Udp(0)];
         assert_eq!(ask("rovy fc00 allow /tcp/80 /udp/0"), Command::Fc00Allow { services, from: None });
-        let from = Some(Whom::Address("fc02::1".parse().unwrap()));
+        let from = Some(Sender::Address("fc02::1".parse().unwrap()));
         assert_eq!(
             ask("rovy fc00 deny /icmp --from fc02::1"),
             Command::Fc00Deny { services: vec![Service::Icmp], from }

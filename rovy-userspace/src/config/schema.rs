@@ -183,7 +183,7 @@ pub enum XdpMode {
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
-    /// Whom to expect.
+    /// Sender to expect.
     pub id: PeerId,
     /// Where the peer is reached; may be empty for one that only connects to us.
     #[serde(default)]

@@ -2,7 +2,7 @@
 
 use super::{Command, Failure, FailureKind};
 use crate::config::listenable;
-use crate::fc00::firewall::{RuleError, Service, Whom};
+use crate::fc00::firewall::{RuleError, Sender, Service};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
@@ -138,8 +138,8 @@ impl Command {
             "/v0/fc00/start" => Self::Fc00Start { ifname: query.ifname()? },
             "/v0/fc00/stop" => Self::Fc00Stop,
             "/v0/fc00/status" => Self::Fc00Status,
-            "/v0/fc00/allow" => Self::Fc00Allow { services: query.services()?, from: query.whom()? },
-            "/v0/fc00/deny" => Self::Fc00Deny { services: query.services()?, from: query.whom()? },
+            "/v0/fc00/allow" => Self::Fc00Allow { services: query.services()?, from: query.sender()? },
+            "/v0/fc00/deny" => Self::Fc00Deny { services: query.services()?, from: query.sender()? },
             "/v0/fc00/ports" => Self::Fc00Ports,
             "/v0/stats" => Self::Stats,
             "/v0/handover" => Self::Wants,
@@ -155,7 +155,7 @@ impl Command {
 }
 
 /// `/tcp/80&/tcp/443&from=/rovy/PEERID`.
-fn firewall(services: &[Service], from: Option<Whom>) -> String {
+fn firewall(services: &[Service], from: Option<Sender>) -> String {
     let services: Vec<String> = services.iter().map(ToString::to_string).collect();
     services.join("&") + &from.map(|f| format!("&from={f}")).unwrap_or_default()
 }
@@ -266,7 +266,7 @@ impl Query {
     }
 
     /// `from=PEERID`, `from=/rovy/PEERID` or `from=ADDRESS`.
-    fn whom(&mut self) -> Result<Option<Whom>, Failure> {
+    fn sender(&mut self) -> Result<Option<Sender>, Failure> {
         let text = self.value("from");
         text.map(|t| t.parse().map_err(|e: RuleError| usage(e.to_string()))).transpose()
     }

@@ -224,7 +224,7 @@ fn what_comes_in_is_shown_with_what_holds_for_the_rest() {
         action,
         packets,
     };
-    let from = Some(crate::fc00::firewall::Whom::Peer(peer_id()));
+    let from = Some(crate::fc00::firewall::Sender::Peer(peer_id()));
     let mut p = Ports {
         firewall: Firewall::On,
         reject: false,

@@ -14,7 +14,7 @@ use std::net::Ipv6Addr;
 
 use flows::{Flow, Flows};
 use parse::{Load, Seen, proto, see, tcp};
-pub use rules::{Action, Entry, Full, Rule, RuleError, Rules, Service, Whom};
+pub use rules::{Action, Entry, Full, Rule, RuleError, Rules, Sender, Service};
 
 /// All nodes of a link.
 pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);

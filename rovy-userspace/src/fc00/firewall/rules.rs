@@ -82,17 +82,17 @@ impl Service {
     }
 }
 
-/// Whom a rule is for.
+/// Sender a rule is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Whom {
+pub enum Sender {
     /// A node by its key.
     Peer(PeerId),
     /// A node by its address in fc00::/8.
     Address(Ipv6Addr),
 }
 
-impl Whom {
+impl Sender {
     /// The node's address.
     #[must_use]
     pub fn address(&self) -> Ipv6Addr {
@@ -103,7 +103,7 @@ impl Whom {
     }
 }
 
-impl FromStr for Whom {
+impl FromStr for Sender {
     type Err = RuleError;
 
     fn from_str(text: &str) -> Result<Self, RuleError> {
@@ -120,7 +120,7 @@ impl FromStr for Whom {
     }
 }
 
-impl fmt::Display for Whom {
+impl fmt::Display for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Peer(id) => write!(f, "/rovy/{id}"),
@@ -129,7 +129,7 @@ impl fmt::Display for Whom {
     }
 }
 
-impl TryFrom<String> for Whom {
+impl TryFrom<String> for Sender {
     type Error = RuleError;
 
     fn try_from(text: String) -> Result<Self, RuleError> {
@@ -137,9 +137,9 @@ impl TryFrom<String> for Whom {
     }
 }
 
-impl From<Whom> for String {
-    fn from(whom: Whom) -> Self {
-        whom.to_string()
+impl From<Sender> for String {
+    fn from(sender: Sender) -> Self {
+        sender.to_string()
     }
 }
 
@@ -151,7 +151,7 @@ pub struct Rule {
     /// What.
     pub service: Service,
     /// For whom; for everybody when absent.
-    pub from: Option<Whom>,
+    pub from: Option<Sender>,
 }
 
 impl FromStr for Rule {

@@ -19,7 +19,7 @@ fn rules_are_read_and_written() {
     for text in ["/tcp/80", "/udp/0", "/icmp", "/tcp/65535", "/udp/53/ip6/fc02::1", whole.as_str()] {
         assert_eq!(rule(text).to_string(), text);
     }
-    let same: [Whom; 2] = [ID.parse().unwrap(), format!("/rovy/{ID}").parse().unwrap()];
+    let same: [Sender; 2] = [ID.parse().unwrap(), format!("/rovy/{ID}").parse().unwrap()];
     assert_eq!(same[0], same[1]);
     assert_eq!(same[0].address(), ID.parse::<crate::identity::PeerId>().unwrap().address());
 }
