@@ -42,7 +42,7 @@ pub enum Command {
     },
     /// Drop a peer and connect no more.
     PeerDisconnect {
-        /// Sender.
+        /// Whom.
         peer: PeerId,
     },
     /// Where nodes are looked for.

@@ -364,7 +364,7 @@ pub struct Ports {
 pub struct PortRule {
     /// `/tcp/PORT`, `/udp/PORT` or `/icmp`; port 0 stands for all.
     pub service: String,
-    /// Sender it is for, `/rovy/PEERID` or `/ip6/ADDRESS`; for everybody when absent.
+    /// Whom it is for, `/rovy/PEERID` or `/ip6/ADDRESS`; for everybody when absent.
     pub from: Option<Sender>,
     /// That node's address.
     pub address: Option<Ipv6Addr>,

@@ -194,7 +194,7 @@ pub enum XdpMode {
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
-    /// Sender to expect.
+    /// Whom to expect.
     pub id: PeerId,
     /// Where the peer is reached; may be empty for one that only connects to us.
     #[serde(default)]

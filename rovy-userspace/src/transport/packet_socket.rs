@@ -13,7 +13,7 @@ use socket2::{SockFilter, SockRef};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Sender a frame was for, as the device saw it (`sll_pkttype`).
+/// Whom a frame was for, as the device saw it (`sll_pkttype`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Audience {
     Us,

@@ -18,7 +18,7 @@ const LIFE_NS: u64 = 10 * SECOND;
 pub(super) struct Seen {
     /// Hops of the copy that made fewest.
     pub(super) shortest: u8,
-    /// Sender the copies came from that were dealt with.
+    /// Whom the copies came from that were dealt with.
     pub(super) from: ArrayVec<u64, COPIES>,
 }
 

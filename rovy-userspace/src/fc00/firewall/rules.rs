@@ -82,7 +82,7 @@ impl Service {
     }
 }
 
-/// Sender a rule is for.
+/// The node whose packets a rule is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Sender {
