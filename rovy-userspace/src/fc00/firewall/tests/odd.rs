@@ -86,6 +86,30 @@ fn fragments_come_in_behind_their_first_one() {
     assert!(!passes(&mut f, 0, &ip(PEER, OWN, 44, &twice)));
 }
 
+/// The host is the end: a hop limit that is used up there is no reason to drop (RFC 8200, 3).
+#[test]
+fn hop_limits_decide_nothing() {
+    for limit in [0, 1, 255] {
+        let mut f = firewall(&["/tcp/80"], &[]);
+        for (port, passing) in [(80, true), (22, false)] {
+            let mut packet = ip(PEER, OWN, 6, &tcp_segment(5_000, port, S));
+            packet[7] = limit;
+            assert_eq!(passes(&mut f, 0, &packet), passing, "{limit}");
+        }
+    }
+}
+
+/// A jumbo payload option with the length 0 in front, as RFC 2675 has it, is no packet here.
+#[test]
+fn jumbograms_are_no_packets() {
+    let mut option = extension(6, &tcp_segment(5_000, 80, S));
+    option[2..8].copy_from_slice(&[0xc2, 4, 0, 0, 0, 28]);
+    let mut packet = ip(PEER, OWN, 0, &option);
+    assert_eq!(crate::fc00::packet::check(&packet), Ok(()));
+    packet[4..6].fill(0);
+    assert_eq!(crate::fc00::packet::check(&packet), Err(crate::fc00::packet::Insane::Length));
+}
+
 #[test]
 fn fragmented_packets_take_bounded_room() {
     let mut f = firewall(&["/udp/9"], &[]);
