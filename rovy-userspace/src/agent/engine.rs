@@ -18,9 +18,9 @@ use super::linker::Links;
 use super::listeners::Listeners;
 use super::memory::Memory;
 use super::tun::Host;
-use crate::core::{Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
+use crate::core::{ALL_NODES, Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
 use crate::dataplane::{self, Admission, Dataplane as _, Gate, Tables};
-use crate::fc00::firewall::{ALL_NODES, Firewall, Setup};
+use crate::fc00::firewall::{Firewall, Setup};
 use crate::fc00::packet;
 use crate::transport::{Batch, Endpoint, Received, drop_reason};
 

@@ -10,7 +10,7 @@ use crate::core::probes::Rate;
 use crate::core::time::Now;
 
 /// All nodes of a link.
-pub(in crate::core) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// One of these is a message to every neighbour.
 const RATE: Rate = Rate { per_second: 10, burst: 20 };
 /// Next header and type of an echo request.

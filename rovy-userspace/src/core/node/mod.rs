@@ -18,8 +18,7 @@ mod search;
 mod timers;
 mod views;
 
-#[cfg(test)]
-pub(in crate::core) use all_nodes::ALL_NODES;
+pub use all_nodes::ALL_NODES;
 pub use limits::Use;
 pub use sealed::Sealed;
 

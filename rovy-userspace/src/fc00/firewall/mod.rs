@@ -12,12 +12,10 @@ pub mod sockets;
 
 use std::net::Ipv6Addr;
 
+use crate::core::ALL_NODES;
 use flows::{Flow, Flows};
 use parse::{Load, Seen, proto, see, tcp};
 pub use rules::{Action, Entry, Full, Rule, RuleError, Rules, Sender, Service};
-
-/// All nodes of a link.
-pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// Connections that are remembered: so many begun by this host, and so many that rules let in.
 const FLOWS: usize = 32_768;
