@@ -34,7 +34,7 @@ impl Control {
     fn way_to(&self, peer: PeerId) -> Result<(u16, Hops), Failure> {
         let e = self.engine.borrow();
         if peer == e.node.id() {
-            return Err(Failure::new(FailureKind::Usage, "that is this node itself"));
+            return Err(Failure::new(FailureKind::Usage, "that is this node itself").with_next("rovy peer list"));
         }
         if !e.node.peers().any(|p| p.id == peer) {
             return Err(no_peer(&peer));

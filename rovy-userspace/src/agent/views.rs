@@ -259,12 +259,31 @@ fn peer_link(e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
     }
 }
 
+/// The slots of a route as text. How wide those of a hop are is known when it answered an echo lately.
+fn slots(node: &core::Node, route: &core::RouteView) -> Vec<String> {
+    let (mut slots, mut rest) = (vec![slot_text(route.slot)], route.hops.as_slice());
+    while let Some(first) = rest.first() {
+        let before = route.hops.iter().take(route.hops.len() - rest.len()).copied().collect();
+        let width = node.met(clock::now(), route.slot, &before).map(|m| m.width.bytes() as usize);
+        // Slot 0 is nobody's: such a byte begins a slot of two.
+        let (slot, after) = rest.split_at(width.unwrap_or(if *first == 0 { 2 } else { 1 }).min(rest.len()));
+        slots.push(slot.iter().map(|b| format!("{b:02x}")).collect());
+        rest = after;
+    }
+    slots
+}
+
 pub(super) fn routes(control: &Control) -> Vec<api::RouteInfo> {
-    let views = control.engine.borrow().node.routes();
+    let e = control.engine.borrow();
+    let views = e.node.routes();
     let info = |r: &core::RouteView| {
+        let spelled = format!("/rovyrt/{}", slots(&e.node, r).join(".")).parse();
+        let route = spelled.or_else(|_| Route::new(r.slot, &r.hops)).ok()?;
         Some(api::RouteInfo {
             peer_id: r.peer,
-            route: Route::new(r.slot, &r.hops).ok()?,
+            hops: route.hops(),
+            route,
+            label: r.hops.iter().map(|b| format!("{b:02x}")).collect(),
             source: match r.source {
                 core::RouteSource::Direct => api::RouteSource::Direct,
                 core::RouteSource::Configured => api::RouteSource::Configured,

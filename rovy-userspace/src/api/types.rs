@@ -247,6 +247,12 @@ pub struct RouteInfo {
     pub peer_id: PeerId,
     /// Which way.
     pub route: Route,
+    /// What stands in the label of its packets, in hex: the route without this node's own slot.
+    #[serde(default)]
+    pub label: String,
+    /// Links to the peer. A slot of a hop that was not traced lately counts as one byte where it can be one.
+    #[serde(default)]
+    pub hops: u8,
     /// Where it comes from.
     pub source: RouteSource,
     /// Whether packets take it now.

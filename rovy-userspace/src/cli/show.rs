@@ -223,6 +223,7 @@ pub(super) fn routes(routes: &[RouteInfo]) -> String {
             [
                 r.peer_id.to_string(),
                 r.route.to_string(),
+                r.hops.to_string(),
                 source.into(),
                 r.state.clone(),
                 used.into(),
@@ -233,7 +234,7 @@ pub(super) fn routes(routes: &[RouteInfo]) -> String {
             ]
         })
         .collect();
-    let head = ["PEER", "ROUTE", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "AGE", "WHY"];
+    let head = ["PEER", "ROUTE", "HOPS", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "AGE", "WHY"];
     format!("{}\nnext: ping {}\n", table(head, &rows), routes[0].peer_id.address())
 }
 

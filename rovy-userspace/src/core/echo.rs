@@ -2,6 +2,7 @@
 //! along its routes. All of it is bounded.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv6Addr;
 
 use rovy_common::DropReason;
 use rovy_common::hello::spend;
@@ -58,7 +59,7 @@ pub struct Met {
 pub(super) struct Asked {
     /// Who is to answer, if not anybody.
     pub(super) peer: Option<PeerId>,
-    route: (u16, Hops),
+    pub(super) route: (u16, Hops),
     sent_ns: u64,
     answer: Option<Answer>,
 }
@@ -120,6 +121,13 @@ impl Echoes {
     pub(super) fn met(&self, now_ns: u64, slot: u16, hops: &Hops) -> Option<Met> {
         let met = self.met.get(&(slot, hops.clone())).copied();
         met.filter(|m| now_ns.saturating_sub(m.at_ns) < MET_NS)
+    }
+
+    /// Who with this address answered last, and at the end of which route.
+    pub(super) fn who_has(&self, now_ns: u64, address: Ipv6Addr) -> Option<(PeerId, (u16, Hops))> {
+        let fresh = |m: &Met| m.peer.address() == address && now_ns.saturating_sub(m.at_ns) < MET_NS;
+        let newest = self.met.iter().filter(|(_, m)| fresh(m)).max_by_key(|(_, m)| m.at_ns);
+        newest.map(|(route, m)| (m.peer, route.clone()))
     }
 
     fn spend(&mut self, now_ns: u64, slot: u16, which: usize, rate: &Rate) -> Result<(), DropReason> {

@@ -128,8 +128,8 @@ impl Node {
 
     /// A packet for an address is about to be sent: who has it. `None`: it is looked for, and the packet waits.
     fn destination(&mut self, now: Now, to: Ipv6Addr, packet: &[u8]) -> Result<Option<PeerId>, DropReason> {
-        match self.by_address.get(&to) {
-            Some(id) => Ok(Some(*id)),
+        match self.by_address.get(&to).copied().or_else(|| self.meet(now, to)) {
+            Some(id) => Ok(Some(id)),
             None => self.look_up(now, to, packet).map(|()| None),
         }
     }
