@@ -97,6 +97,8 @@ impl Node {
                 let at = *at;
                 self.move_link(now, index, 0, at);
             }
+            // Each route is echoed; which one the peer uses, its other messages tell.
+            (Path::Routed { .. }, _) if kind == codec::ECHO => self.learn(now, id, origin),
             (Path::Routed { .. }, Path::Routed { slot, hops }) => self.heard_over(now, id, &(*slot, hops.clone())),
             _ => {}
         }

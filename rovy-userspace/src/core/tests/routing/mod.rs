@@ -6,6 +6,7 @@ mod abuse;
 mod bad_input;
 mod finding;
 mod healing;
+mod steady;
 mod taught;
 
 const MS: u64 = SECOND / 1000;
