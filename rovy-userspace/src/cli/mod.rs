@@ -49,7 +49,7 @@ fn run(args: Args) -> Outcome {
         Some(Group::Key(KeyCommand::New { file })) => files::key_new(file.as_deref(), args.json),
         Some(Group::Key(KeyCommand::Inspect { file })) => files::key_inspect(&file, args.json),
         Some(Group::Start(start)) => start::start(*start, args.socket, args.json),
-        Some(Group::Doctor) => doctor::doctor(args.json),
+        Some(Group::Doctor) => doctor::doctor(args.socket.as_deref(), args.json),
         Some(Group::Ping(ping)) => ping::ping(&ping, args.socket.as_deref(), args.json),
         Some(Group::Ask(question)) => ask::ask(question, args.socket.as_deref(), args.json),
         None => ask::status(args.socket.as_deref(), args.json),
