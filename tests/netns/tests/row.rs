@@ -76,6 +76,9 @@ fn transit(net: &Net) -> Result<Vec<(u64, u64)>> {
 fn what_a_user_is_told_by_ping_and_trace() -> Result<()> {
     rovy_netns::root_only!();
     let mut net = Net::new(Link::Udp6, Mode::Generic, Cables::Plain, 3, &row(3))?;
+    // Somebody who is named, and nowhere.
+    let nowhere = rovy_netns::Agent::new(&net.hosts[0], "y")?.peer_id();
+    net.agents[0].edit("\n[[peer]]", &format!("\n[[peer]]\nid = \"{nowhere}\"\naddresses = []\n\n[[peer]]"))?;
     net.start()?;
     net.reach(0, 2)?;
     let (me, hop, end) = (net.agents[0].peer_id(), net.agents[1].peer_id(), net.agents[2].peer_id());
@@ -101,6 +104,8 @@ fn what_a_user_is_told_by_ping_and_trace() -> Result<()> {
         ensure!(said.contains("that is this node itself") && said.contains("next: "), "{said}");
         let (_, said) = says(&[command, &stranger.to_string()], 1)?;
         ensure!(said.contains("no peer") && said.contains("next: rovy peer list"), "{said}");
+        let (_, said) = says(&[command, &nowhere.to_string()], 1)?;
+        ensure!(said.contains("no route to") && said.contains("next: rovy route list"), "{said}");
         let (_, said) = says(&[command, "nobody"], 2)?;
         ensure!(said.contains("nobody"), "{said}");
     }

@@ -31,6 +31,9 @@ fn leaves_talk(link: Link, mode: Mode) -> Result<()> {
     let back: Vec<_> = trace.hops.iter().map(|h| h.back_slot.as_ref().map(String::len)).collect();
     ensure!(back == [Some(4), Some(2)], "{trace:?}");
 
+    let routes = net.routes(1, 3)?;
+    ensure!(routes.iter().any(|r| r.in_use && r.hops == 2 && r.label.len() == 4), "{routes:?}");
+
     let before = net.agents[0].stats()?;
     let pings = pairs
         .iter()
