@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
-use crate::api::Server;
+use crate::api::{Server, metrics_tcp};
 use crate::config::{Config, PeerTransit, Transit, XdpMode};
 use crate::core::{Budget, Node, NodeConfig, Psk, mac1_key};
 use crate::dataplane::xdp::Params;
@@ -59,6 +59,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let (stop_api, stopped) = oneshot::channel::<()>();
     let (bound, socket_ready) = std::sync::mpsc::channel();
     let socket = options.paths.socket.clone();
+    let metrics = options.config.api.metrics_tcp;
     let api = std::thread::Builder::new().name("rovy-api".into()).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -68,6 +69,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
             match Server::bind(&socket) {
                 Ok(server) => {
                     let _ = bound.send(Ok(()));
+                    if let Some(address) = metrics {
+                        match metrics_tcp::bind(address).await {
+                            Ok(listener) => drop(tokio::spawn(metrics_tcp::serve(listener, requests.clone()))),
+                            Err(error) => tracing::warn!(%address, %error, "no metrics there"),
+                        }
+                    }
                     server.run(requests, async move { drop(stopped.await) }).await;
                 }
                 Err(error) => drop(bound.send(Err(error.into()))),

@@ -45,6 +45,7 @@ fn what_the_default_file_comments_out_is_the_default() {
     let mut config = parse(&on).unwrap();
     assert_eq!(config.api.socket.take(), Some("/run/rovy/api.sock".into()));
     assert_eq!(config.node.psk_file.take(), Some("network.psk".into()), "an example, too");
+    assert_eq!(config.api.metrics_tcp.take(), "127.0.0.1:9312".parse().ok(), "an example, too");
     assert_eq!(config, Config::default());
     assert!(on.matches("\nmtu = ").count() == 1 && on.contains("\nxdp.mode"));
 }
@@ -221,4 +222,12 @@ fn a_peer_that_stands_there_twice_is_refused_with_its_line() {
     let error = parse(&format!("peer = [\n  {{ id = '{PEER}' }},\n  {{ id = '{PEER}' }},\n]\n")).unwrap_err();
     assert!(error.to_string().starts_with("/etc/rovy/config.toml:3:10: "), "{error}");
     assert!(parse(&entry).is_ok());
+}
+
+#[test]
+fn metrics_tcp_is_for_this_host() {
+    assert!(parse("[api]\nmetrics_tcp = '[::1]:9312'").is_ok());
+    for bad in ["0.0.0.0:9312", "192.0.2.1:9312", "localhost", "127.0.0.1"] {
+        assert!(parse(&format!("[api]\nmetrics_tcp = '{bad}'")).is_err(), "{bad}");
+    }
 }
