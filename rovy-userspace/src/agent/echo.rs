@@ -141,7 +141,7 @@ impl Control {
             route: walk.text.clone(),
             slot,
             peer_id: met.map(|m| m.peer),
-            address: met.map(|m| m.peer.address()),
+            address: met.map(|m| m.address),
             back_slot: asked.first.as_ref().map(|a| format!("{:0>1$x}", a.slot, 2 * a.width.bytes() as usize)),
             rtt_us: asked.rtts.iter().min().map(us),
             rtt_avg_us: sum.checked_div(asked.rtts.len() as u64).as_ref().map(us),

@@ -49,6 +49,8 @@ pub struct Answer {
 pub struct Met {
     /// The node.
     pub peer: PeerId,
+    /// Its address: hashed once, as every packet for an address that nobody has is compared with it.
+    pub address: Ipv6Addr,
     /// Bytes of its slots.
     pub width: Width,
     /// When, in monotonic ns.
@@ -108,7 +110,7 @@ impl Echoes {
             let oldest = self.met.iter().min_by_key(|(_, m)| m.at_ns).map(|(route, _)| route.clone());
             oldest.map(|route| self.met.remove(&route));
         }
-        self.met.insert(asked.route.clone(), Met { peer, width, at_ns: now_ns });
+        self.met.insert(asked.route.clone(), Met { peer, address: peer.address(), width, at_ns: now_ns });
     }
 
     /// The answer to a request, once.
@@ -125,7 +127,7 @@ impl Echoes {
 
     /// Who with this address answered last, and at the end of which route.
     pub(super) fn who_has(&self, now_ns: u64, address: Ipv6Addr) -> Option<(PeerId, (u16, Hops))> {
-        let fresh = |m: &Met| m.peer.address() == address && now_ns.saturating_sub(m.at_ns) < MET_NS;
+        let fresh = |m: &Met| m.address == address && now_ns.saturating_sub(m.at_ns) < MET_NS;
         let newest = self.met.iter().filter(|(_, m)| fresh(m)).max_by_key(|(_, m)| m.at_ns);
         newest.map(|(route, m)| (m.peer, route.clone()))
     }
