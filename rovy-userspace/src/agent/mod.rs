@@ -15,6 +15,7 @@ mod listeners;
 mod memory;
 mod options;
 mod remembered;
+mod service;
 mod tasks;
 mod transit;
 mod tun;
@@ -263,7 +264,10 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     for (peer, endpoints) in neighbours {
         control.reconnect(peer, endpoints);
     }
-    ready(&views::info(&control), &views::listeners(&control), &views::fc00(&control));
+    let listeners = views::listeners(&control);
+    ready(&views::info(&control), &listeners, &views::fc00(&control));
+    service::ready(listeners.len());
+    tokio::task::spawn_local(service::live());
     tasks::until_stopped(signals, stopping, &control).await
 }
 
