@@ -204,7 +204,13 @@ fn a_neighbour_whose_agent_was_killed_goes_on_carrying_the_route() -> Result<()>
     // Answers that this machine kept waiting for so long are a reason to ask both ways, and to take the first that answers.
     let stalled = ping.summary(killed, all).rtt_us_longest > 150_000;
     println!("an agent was killed: none of {} pings lost, its kernel forwarded {carried} packets", all - killed);
-    ensure!(stalled || (now.route == route && carried > 600), "{before:?}\nbecame {after:?}, {carried} packets");
+    // On a busy machine the long way may be measured to be faster for a while; the short one is good all the same.
+    let faster = now.why.as_deref() == Some("better for a while");
+    ensure!(after.iter().any(|r| r.route == route && r.state == "good"), "{before:?}\nbecame {after:?}");
+    ensure!(
+        stalled || faster || (now.route == route && carried > 600),
+        "{before:?}\nbecame {after:?}, {carried} packets"
+    );
     let unheard = unheard.summary(0, unheard.mark());
     ensure!(unheard.sent > 100 && unheard.received == 0, "its agent is gone and it answers: {unheard:?}");
     Ok(())
@@ -219,7 +225,6 @@ fn every_field_of_the_routes_holds() -> Result<()> {
     net.reach(0, 3)?;
     let ping = Ping::start(&net.hosts[0], net.agents[3].address(), INTERVAL, 56)?;
     let routes = net.wait_good(0, 3, 2)?;
-    let path = net.path(0, 3)?;
     ensure!(routes.iter().filter(|r| r.in_use).count() == 1, "{routes:?}");
     for r in &routes {
         ensure!(r.hops == 3 && r.label.len() == 4 && r.route.to_string().ends_with(&dotted(&r.label)), "{r:?}");
@@ -230,7 +235,7 @@ fn every_field_of_the_routes_holds() -> Result<()> {
     for column in ["PEER", "ROUTE", "HOPS", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "AGE", "WHY"] {
         ensure!(text.contains(column), "{text}");
     }
-    let before = in_use(&routes)?.clone();
+    let (path, before) = (net.path(0, 3)?, in_use(&net.routes(0, 3)?)?.clone());
     net.cut(path[0], path[1], true)?;
     let after = wait::until("the route to be dead", 2 * DEADLINE, || {
         let routes = net.routes(0, 3)?;
@@ -241,7 +246,8 @@ fn every_field_of_the_routes_holds() -> Result<()> {
     let dead = after.iter().find(|r| r.route == before.route).context("it is gone")?;
     ensure!(!dead.in_use && dead.why.is_none() && dead.loss > 0.0, "{dead:?}");
     let now = in_use(&after)?;
-    ensure!(now.why.as_deref() == Some("first to answer when the one before did not"), "{after:?}");
+    let why = now.why.as_deref().unwrap_or_default();
+    ensure!(["first to answer when the one before did not", "the one before died"].contains(&why), "{after:?}");
     drop(ping);
     Ok(())
 }
