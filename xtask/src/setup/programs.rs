@@ -6,7 +6,7 @@ use super::toolchain;
 use crate::sh;
 
 /// For namespaces and devices: a program and its package.
-const NET: [(&str, &str); 7] = [
+const NET: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("nsenter", "util-linux"),
@@ -14,6 +14,7 @@ const NET: [(&str, &str); 7] = [
     ("nft", "nftables"),
     ("curl", "curl"),
     ("socat", "socat"),
+    ("iperf3", "iperf3"),
 ];
 
 /// For other kernels, besides the emulator: the archiver unpacks the modules of newer ones.
