@@ -14,6 +14,7 @@ use crate::core::{self, Path};
 use crate::dataplane::{Dataplane, xdp::XdpError};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::rate::RateLimit;
 use crate::transport::Endpoint;
 
 /// A slot as it is written in routes.
@@ -168,12 +169,12 @@ pub(super) fn peers(control: &Control) -> Vec<api::Peer> {
     let mut views: Vec<_> = all.iter().map(|p| peer(control, p)).collect();
     let e = control.engine.borrow();
     let gone = e.book.iter().filter(|(id, _)| all.binary_search_by_key(id, |p| p.id).is_err());
-    views.extend(gone.map(|(id, seen)| remembered(control, id, seen)));
+    views.extend(gone.map(|(id, seen)| remembered(control, id, seen, e.node.limit_of(id))));
     views
 }
 
 /// A peer that is not there.
-fn remembered(control: &Control, id: PeerId, seen: Seen) -> api::Peer {
+fn remembered(control: &Control, id: PeerId, seen: Seen, limit: Option<RateLimit>) -> api::Peer {
     api::Peer {
         peer_id: id,
         address: id.address(),
@@ -194,6 +195,8 @@ fn remembered(control: &Control, id: PeerId, seen: Seen) -> api::Peer {
         nat: false,
         configured: control.configured.borrow().contains(&id),
         transit: api::PeerTransit::default(),
+        rate_limit: limit,
+        refused_packets: 0,
         sealed: false,
         links: Vec::new(),
         why: None,
@@ -239,8 +242,21 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
             (true, true) => api::PeerTransit::Sealed,
             (true, false) => api::PeerTransit::Kernel,
         },
+        rate_limit: p.limit,
+        refused_packets: refused(&e, p),
         sealed: p.sealed,
     }
+}
+
+/// What was refused of a peer's transit, over all its links, by kernel and agent.
+fn refused(e: &super::engine::Engine, p: &core::PeerView) -> u64 {
+    let slots: std::collections::BTreeSet<u16> = p.links.iter().filter_map(|l| l.slot).collect();
+    let of = |slot: u16| {
+        let Ok(mine) = e.tables.slot_stats(slot);
+        let theirs = e.kernel.xdp_ref().and_then(|x| x.slot_stats(slot).ok()).unwrap_or_default();
+        mine.refused_packets + theirs.refused_packets
+    };
+    slots.into_iter().map(of).sum()
 }
 
 fn peer_link(e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
