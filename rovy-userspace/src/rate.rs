@@ -110,6 +110,36 @@ impl FromStr for RateLimit {
     }
 }
 
+/// A rate, or `none`: as much as comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub struct TransitLimit(pub Option<RateLimit>);
+
+impl TryFrom<String> for TransitLimit {
+    type Error = RateError;
+
+    fn try_from(text: String) -> Result<Self, RateError> {
+        text.parse()
+    }
+}
+
+impl FromStr for TransitLimit {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Self, RateError> {
+        if text.trim() == "none" { Ok(Self(None)) } else { text.parse().map(|limit| Self(Some(limit))) }
+    }
+}
+
+impl fmt::Display for TransitLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(limit) => limit.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -109,7 +109,7 @@ fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node>
         probes: Budget::default(),
     };
     let mut node = Node::new(node_config, *seed);
-    node.limit_everybody(config.node.rate_limit);
+    node.limit_everybody(config.node.rate_limit.0);
     for peer in &config.peers {
         if let Some(file) = &peer.psk_file {
             node.set_psk(peer.id, psk(path, file)?);

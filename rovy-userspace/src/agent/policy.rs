@@ -7,12 +7,12 @@ use super::commands::{Control, no_peer};
 use super::engine::Engine;
 use super::views;
 use crate::api::{Failure, FailureKind, Reply};
-use crate::config::{PeerLimit, persist};
+use crate::config::persist;
 use crate::core::Node;
 use crate::dataplane::Dataplane;
 use crate::dataplane::xdp::{Xdp, XdpError};
 use crate::identity::PeerId;
-use crate::rate::RateLimit;
+use crate::rate::{RateLimit, TransitLimit};
 
 /// The receiving side of a link that a former agent left, held to what its neighbour may do now.
 fn restricted(node: &Node, peer: PeerId, rx: &RxLink) -> (RxLink, TransitRate) {
@@ -73,7 +73,7 @@ impl Control {
             e.restrict_left(peer).map_err(super::commands::internal)?;
         }
         let what = "it is limited now, but that was not written to the configuration";
-        self.persist(persist, what, || persist::limit_peer(&self.config_path, peer, PeerLimit(limit)))?;
+        self.persist(persist, what, || persist::limit_peer(&self.config_path, peer, TransitLimit(limit)))?;
         let all = views::peers(self);
         all.into_iter().find(|p| p.peer_id == peer).map(Reply::Peer).ok_or_else(|| no_peer(&peer))
     }

@@ -10,6 +10,7 @@ use super::commands::Control;
 use super::listeners::{Listener, Socket, endpoint_string, endpoint_text};
 use super::{clock, kernel};
 use crate::api::{self, Failure, FailureKind};
+use crate::config::SlotWidth;
 use crate::core::{self, Path};
 use crate::dataplane::{Dataplane, xdp::XdpError};
 use crate::identity::PeerId;
@@ -17,9 +18,17 @@ use crate::multiaddr::{Multiaddr, Route};
 use crate::rate::RateLimit;
 use crate::transport::Endpoint;
 
-/// A slot as it is written in routes.
+/// This node's own slot as it begins a route.
 pub(super) fn slot_text(slot: u16) -> String {
     if slot < 256 { format!("{slot:02x}") } else { format!("{slot:04x}") }
+}
+
+/// This node's slot as others write it in their routes: in all its bytes.
+fn hop_text(control: &Control, slot: u16) -> String {
+    match control.config.node.slot_width {
+        SlotWidth::One => format!("{slot:02x}"),
+        SlotWidth::Two => format!("{slot:04x}"),
+    }
 }
 
 fn endpoint_kind(endpoint: &Endpoint) -> &'static str {
@@ -224,8 +233,8 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
         endpoint: endpoint_text(p.path.as_ref(), |i| e.links.name(i)),
         kind,
         slot: p.slot,
-        slot_text: p.slot.map(slot_text),
-        links: p.links.iter().map(|l| peer_link(&e, l)).collect(),
+        slot_text: p.slot.map(|slot| hop_text(control, slot)),
+        links: p.links.iter().map(|l| peer_link(control, &e, l)).collect(),
         direct,
         rtt_us: p.rtt_ns.map(|ns| ns / 1_000),
         rx_packets: p.packets[0],
@@ -259,11 +268,11 @@ fn refused(e: &super::engine::Engine, p: &core::PeerView) -> u64 {
     slots.into_iter().map(of).sum()
 }
 
-fn peer_link(e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
+fn peer_link(control: &Control, e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
     api::PeerLink {
         number: l.number,
         slot: l.slot,
-        slot_text: l.slot.map(slot_text),
+        slot_text: l.slot.map(|slot| hop_text(control, slot)),
         endpoint: endpoint_string(&l.endpoint, |i| e.links.name(i)),
         kind: endpoint_kind(&l.endpoint).to_owned(),
         state: match l.state {
@@ -352,7 +361,7 @@ pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
         let theirs = e.kernel.xdp_ref().map_or(Ok(Default::default()), |x| x.slot_stats(*slot))?;
         stats.links.push(api::LinkStats {
             slot: *slot,
-            slot_text: slot_text(*slot),
+            slot_text: hop_text(control, *slot),
             peer_id: sending.link.peer,
             endpoint: endpoint_string(&sending.link.endpoint, |i| e.links.name(i)),
             kind: endpoint_kind(&sending.link.endpoint).to_owned(),

@@ -1,7 +1,8 @@
 use crate::api::Command;
-use crate::config::{PeerLimit, XdpMode, listenable};
+use crate::config::{XdpMode, listenable};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::rate::TransitLimit;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -216,7 +217,7 @@ pub(super) enum Peer {
         peer: PeerId,
         /// Such as 10mbit, 2000pps, or '10mbit 2000pps'; none for all of it
         #[arg(value_name = "RATE")]
-        limit: PeerLimit,
+        limit: TransitLimit,
         /// Write it into the configuration too
         #[arg(long)]
         persist: bool,

@@ -8,7 +8,7 @@ mod schema;
 pub use paths::{Paths, User};
 pub(crate) use schema::listenable;
 pub use schema::{
-    Api, Config, Discovery, Fc00, Limits, Listen, Log, LogFormat, Mtu, Node, Peer, PeerLimit, PeerTransit, SlotWidth, Transit,
+    Api, Config, Discovery, Fc00, Limits, Listen, Log, LogFormat, Mtu, Node, Peer, PeerTransit, SlotWidth, Transit,
     Xdp, XdpMode, free_ethertype,
 };
 

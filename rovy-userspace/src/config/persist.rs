@@ -1,8 +1,9 @@
 //! Changes to the configuration file that keep its comments. The old file stays whole when anything fails.
 
-use super::{Config, ConfigError, DEFAULT_FILE, PeerLimit, key};
+use super::{Config, ConfigError, DEFAULT_FILE, key};
 use crate::identity::PeerId;
 use crate::multiaddr::Multiaddr;
+use crate::rate::TransitLimit;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -84,7 +85,7 @@ pub fn add_peer(path: &Path, peer: PeerId, address: &Multiaddr) -> Result<bool, 
 ///
 /// # Errors
 /// [`ConfigError`]; the file is then unchanged.
-pub fn limit_peer(path: &Path, peer: PeerId, limit: PeerLimit) -> Result<bool, ConfigError> {
+pub fn limit_peer(path: &Path, peer: PeerId, limit: TransitLimit) -> Result<bool, ConfigError> {
     change(path, |document, config| {
         let known = config.peers.iter().position(|p| p.id == peer);
         if known.is_some_and(|at| config.peers[at].rate_limit == Some(limit)) {

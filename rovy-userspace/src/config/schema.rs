@@ -1,6 +1,6 @@
 use crate::identity::PeerId;
 use crate::multiaddr::{DEFAULT_PORT, Multiaddr};
-use crate::rate::RateLimit;
+use crate::rate::TransitLimit;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ pub struct Node {
     /// Whether neighbours may route through this node.
     pub transit: Transit,
     /// How much transit of each neighbour is sent on that has no limit of its own.
-    pub rate_limit: Option<RateLimit>,
+    pub rate_limit: TransitLimit,
     /// File of the pre-shared key for all peers that have none of their own; relative to the configuration's directory.
     pub psk_file: Option<PathBuf>,
 }
@@ -195,7 +195,7 @@ pub struct Peer {
     pub transit: Option<PeerTransit>,
     /// How much transit of this peer is sent on; the node's setting when absent.
     #[serde(default)]
-    pub rate_limit: Option<PeerLimit>,
+    pub rate_limit: Option<TransitLimit>,
     /// File of the pre-shared key with this peer; relative to the configuration's directory.
     #[serde(default)]
     pub psk_file: Option<PathBuf>,
@@ -208,36 +208,6 @@ fn keepalive<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option
     match u16::deserialize(deserializer)? {
         0 => Err(serde::de::Error::custom("must be 1 to 65535 seconds; leave it away for none")),
         seconds => Ok(Some(seconds)),
-    }
-}
-
-/// How much transit of one peer is sent on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub struct PeerLimit(pub Option<RateLimit>);
-
-impl TryFrom<String> for PeerLimit {
-    type Error = crate::rate::RateError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl std::str::FromStr for PeerLimit {
-    type Err = crate::rate::RateError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.trim() == "none" { Ok(Self(None)) } else { text.parse().map(|limit| Self(Some(limit))) }
-    }
-}
-
-impl std::fmt::Display for PeerLimit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.0 {
-            Some(limit) => limit.fmt(f),
-            None => f.write_str("none"),
-        }
     }
 }
 

@@ -30,8 +30,7 @@ const SESSIONS: u32 = 64;
 const NO_PORT: u32 = 200;
 
 /// Nothing grows while a test runs, and the last message that passes leaves half of another.
-const RATE: TransitRate =
-    TransitRate { byte_cost: 0, packet_ns: 1 << 41, burst_ns: 201 << 40, bucket: 0, padding: 0 };
+const RATE: TransitRate = TransitRate { byte_cost: 0, packet_ns: 1 << 41, burst_ns: 201 << 40, bucket: 0, padding: 0 };
 
 /// A link of the node under test, with what its neighbour needs to send over it.
 #[derive(Clone)]

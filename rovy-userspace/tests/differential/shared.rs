@@ -48,6 +48,38 @@ impl Node {
     }
 }
 
+fn limited(result: &Result<Switched, DropReason>) -> bool {
+    matches!(result, Err(DropReason::RateLimited))
+}
+
+#[test]
+fn kernel_and_agent_pay_from_one_bucket() {
+    if !skip::root("kernel_and_agent_pay_from_one_bucket") {
+        return;
+    }
+    let mut node = Node::new("shared-rate");
+    node.from = node.bench.links["limited"].clone();
+    let from = &node.from.rx;
+    let rate = node.bench.xdp().rate(from.slot).expect("rate");
+    let Ok(()) = node.tables.set_rate(from.slot, &rate);
+    let route = node.to.clone();
+    for counter in 0..100 {
+        let draft = Draft::new(counter, &route);
+        if counter % 2 == 0 {
+            assert_eq!(node.kernel(&draft), REDIRECT, "{counter}");
+        } else {
+            let switched = node.agent(&draft);
+            assert!(matches!(switched, Ok(Switched::Forward(..))), "{counter}: {switched:?}");
+        }
+    }
+    assert_eq!(node.kernel(&Draft::new(100, &route)), DROP);
+    let switched = node.agent(&Draft::new(101, &route));
+    assert!(limited(&switched), "{switched:?}");
+    let slot = node.from.rx.slot;
+    let Ok(mine) = node.tables.slot_stats(slot);
+    assert_eq!((mine.refused_packets, node.bench.xdp().slot_stats(slot).expect("stats").refused_packets), (1, 1));
+}
+
 fn replayed(result: &Result<Switched, DropReason>) -> bool {
     matches!(result, Err(DropReason::Replay))
 }

@@ -1,10 +1,10 @@
 //! Commands as HTTP requests, both ways: method, path and query. Reads are GET, changes POST.
 
 use super::{Command, Failure, FailureKind};
-use crate::config::{PeerLimit, listenable};
+use crate::config::listenable;
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
-use crate::rate::RateLimit;
+use crate::rate::{RateLimit, TransitLimit};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// What would end or split a query.
@@ -44,6 +44,7 @@ pub(super) fn method(path: &str) -> Option<Method> {
         | "/v0/listener/stop"
         | "/v0/peer/connect"
         | "/v0/peer/disconnect"
+        | "/v0/peer/limit"
         | "/v0/discovery/enable"
         | "/v0/discovery/disable"
         | "/v0/route/add"
@@ -79,7 +80,7 @@ impl Command {
             Self::PeerConnect { address, persist } => format!("/v0/peer/connect?{}{}", escape(address), flag(persist)),
             Self::PeerDisconnect { peer } => format!("/v0/peer/disconnect?/rovy/{peer}"),
             Self::PeerLimit { peer, limit, persist } => {
-                format!("/v0/peer/limit?peer={peer}&rate={}{}", escape(&PeerLimit(*limit)), flag(persist))
+                format!("/v0/peer/limit?peer={peer}&rate={}{}", escape(&TransitLimit(*limit)), flag(persist))
             }
             Self::DiscoveryList => "/v0/discovery/list".into(),
             Self::DiscoverySwitch { listener, on } => {
@@ -241,8 +242,9 @@ impl Query {
     }
 
     fn limit(&mut self) -> Result<Option<RateLimit>, Failure> {
-        let text = self.value("rate").ok_or_else(|| usage("rate= is missing").with_next("say rate=10mbit, or rate=none"))?;
-        text.parse().map(|PeerLimit(limit)| limit).map_err(|e: crate::rate::RateError| usage(e.to_string()))
+        let text =
+            self.value("rate").ok_or_else(|| usage("rate= is missing").with_next("say rate=10mbit, or rate=none"))?;
+        text.parse().map(|TransitLimit(limit)| limit).map_err(|e: crate::rate::RateError| usage(e.to_string()))
     }
 
     fn ifname(&mut self) -> Result<Option<String>, Failure> {

@@ -19,6 +19,7 @@ mod input;
 mod limits;
 mod links;
 mod memory;
+mod rates;
 mod routing;
 mod rules;
 mod sealed;
