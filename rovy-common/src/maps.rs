@@ -277,9 +277,12 @@ pub struct LocalKey {
     pub addr: [u8; 16],
     /// UDP: the port, as in the packet. Ethernet: the interface.
     pub port_or_ifindex: u32,
-    /// One of [`kind`]; 0 for the interface itself.
+    /// One of [`kind`]; 0 for the interface itself, 255 for its being mute.
     pub kind: u32,
 }
+
+/// Stands for [`kind`] in the entry of a device that cannot send back.
+const MUTE: u32 = 255;
 
 impl LocalKey {
     /// The entry that tells an interface's MAC address.
@@ -287,6 +290,13 @@ impl LocalKey {
     #[must_use]
     pub const fn interface(ifindex: u32) -> Self {
         Self { addr: [0; 16], port_or_ifindex: ifindex, kind: 0 }
+    }
+
+    /// The entry that is there while a device loses what its XDP program sends back.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mute(ifindex: u32) -> Self {
+        Self { addr: [0; 16], port_or_ifindex: ifindex, kind: MUTE }
     }
 }
 
