@@ -283,7 +283,7 @@ impl Model {
             return Err(Counter::Drop(DropReason::BadLength));
         }
         match checked {
-            Err(DropReason::BadLength) if f.len() > 1514 => return Err(large()),
+            Err(DropReason::BadLength) if f.len() > 1514 => Err(large()),
             Err(r) => Err(Counter::Drop(r)),
             Ok((MessageType::Transit, length)) => {
                 known.map(|rx| (length, rx)).ok_or(Counter::Drop(DropReason::UnknownIndex))

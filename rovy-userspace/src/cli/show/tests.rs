@@ -118,7 +118,7 @@ fn the_kind_of_transit_is_shown() {
 #[test]
 fn a_limit_and_what_it_refused_are_shown() {
     let limited = Peer { rate_limit: "10mbit 2000pps".parse().ok(), refused_packets: 12, ..a_peer() };
-    let text = checked(peers(&[limited.clone()]));
+    let text = checked(peers(std::slice::from_ref(&limited)));
     assert!(text.contains(" kernel, 10mbit 2000pps (12 refused) "), "{text}");
     assert!(checked(limit(&limited)).contains("at most 10mbit 2000pps"));
     assert!(checked(limit(&a_peer())).contains("whatever comes"));
