@@ -19,6 +19,8 @@ struct Node {
     tables: Tables,
     from: Link,
     to: Vec<u8>,
+    /// The agent's clock.
+    now_ns: u64,
 }
 
 impl Node {
@@ -31,7 +33,7 @@ impl Node {
             let Ok(()) = tables.set_transmit(&link.tx, at);
         }
         let (from, to) = (bench.links["udp4"].clone(), vec![bench.links["eth"].rx.slot as u8]);
-        Self { bench, tables, from, to }
+        Self { bench, tables, from, to, now_ns: 1 }
     }
 
     fn kernel(&self, draft: &Draft) -> u32 {
@@ -39,7 +41,7 @@ impl Node {
     }
 
     fn agent(&mut self, draft: &Draft) -> Result<Switched, DropReason> {
-        self.tables.switch(1, &mut draft.message(&self.from.rx))
+        self.tables.switch(self.now_ns, &mut draft.message(&self.from.rx))
     }
 
     fn drops(&self) -> u64 {
@@ -59,6 +61,10 @@ fn kernel_and_agent_pay_from_one_bucket() {
     }
     let mut node = Node::new("shared-rate");
     node.from = node.bench.links["limited"].clone();
+    // The kernel's own, to which the minutes of a token are long.
+    let uptime = std::fs::read_to_string("/proc/uptime").expect("/proc/uptime");
+    let seconds = uptime.split('.').next().and_then(|s| s.parse::<u64>().ok()).expect("seconds");
+    node.now_ns = seconds * 1_000_000_000;
     let from = &node.from.rx;
     let rate = node.bench.xdp().rate(from.slot).expect("rate");
     let Ok(()) = node.tables.set_rate(from.slot, &rate);
