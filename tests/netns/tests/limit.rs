@@ -47,6 +47,9 @@ fn held(link: Link, mode: Mode, sealed: bool) -> Result<()> {
         line.r.set_transit(line.a.peer_id(), "sealed")?;
     }
     line.start()?;
+    let by_kernel = mode.kernel() && !sealed;
+    // A veth transmits redirected frames once its peer has XDP, which the agent finds out within a second.
+    line.r.wait_stats("r to send as it will", DEADLINE, |s| !by_kernel || s.links.iter().all(|l| l.redirect))?;
     let stream = Stream::start(&line.ns_a, &line.ns_b, line.b.address(), 5201)?;
     line.r.wait_stats("r to refuse something", DEADLINE, |s| refused(s).iter().sum::<u64>() > 0)?;
     let (bytes, took) = pass(&line, &stream, BYTES)?;
@@ -55,7 +58,6 @@ fn held(link: Link, mode: Mode, sealed: bool) -> Result<()> {
     ensure!(took >= least, "{bytes} bytes came through in {took:?}: it takes {least:?} at that rate");
     let stats = line.r.stats()?;
     let [kernel, agent] = refused(&stats);
-    let by_kernel = mode.kernel() && !sealed;
     ensure!((kernel > 0) == by_kernel && (agent == 0) == by_kernel, "{stats:?}");
     let peer = seen(&line)?;
     ensure!(peer.rate_limit == "4mbit".parse().ok(), "{peer:?}");
@@ -99,6 +101,7 @@ fn links_of_a_former_agent_obey_the_new_configuration() -> Result<()> {
     rovy_netns::root_only!();
     let mut line = Line::new(Link::Udp4, Mode::Native)?;
     line.start()?;
+    line.r.wait_stats("r's kernel to send on both links", DEADLINE, |s| s.links.iter().all(|l| l.redirect))?;
     line.r.leave()?;
     let id = format!("id = \"{}\"", line.a.peer_id());
     // With a key that a does not have, no new session takes the place of the old links.

@@ -85,6 +85,10 @@ impl Hosts {
 /// Pings and a TCP stream cross; what is switched, by kernel and agent.
 fn crosses(mode: Mode) -> Result<[u64; 2]> {
     let hosts = Hosts::start(mode)?;
+    for agent in hosts.agents.iter().filter(|_| mode.kernel()) {
+        // A veth transmits redirected frames once its peer has XDP, which the agent finds out within a second.
+        agent.wait_stats("the kernel to send on all links", DEADLINE, |s| s.links.iter().all(|l| l.redirect))?;
+    }
     let before = hosts.switched()?;
     let ping = Ping::start(&hosts.spaces[0], hosts.agents[4].address(), Duration::from_millis(5), 1000)?;
     wait::until("100 pings", DEADLINE, || Ok((ping.mark() >= 100).then_some(())))?;
