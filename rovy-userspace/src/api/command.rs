@@ -2,6 +2,7 @@ use super::types::{Discovery, Echo, Fc00Status, Info, Listener, Peer, Ports, Rou
 use crate::fc00::firewall::{Sender, Service};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::rate::RateLimit;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 
@@ -44,6 +45,15 @@ pub enum Command {
     PeerDisconnect {
         /// Whom.
         peer: PeerId,
+    },
+    /// Send on only so much of a peer's transit.
+    PeerLimit {
+        /// Whose.
+        peer: PeerId,
+        /// How much; all of it when absent.
+        limit: Option<RateLimit>,
+        /// Write it into the configuration too.
+        persist: bool,
     },
     /// Where nodes are looked for.
     DiscoveryList,
@@ -146,7 +156,7 @@ pub enum Reply {
     Listener(Listener),
     /// To [`Command::PeerList`].
     Peers(Vec<Peer>),
-    /// To [`Command::PeerConnect`].
+    /// To [`Command::PeerConnect`] and [`Command::PeerLimit`].
     Peer(Peer),
     /// To the discovery commands.
     Discovery(Discovery),

@@ -20,6 +20,7 @@ mod input;
 mod limits;
 mod links;
 mod memory;
+mod rates;
 mod routing;
 mod rules;
 mod sealed;
