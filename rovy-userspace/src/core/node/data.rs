@@ -7,7 +7,7 @@ use rovy_common::DropReason;
 use rovy_common::wire::{Data, codec};
 use zerocopy::FromBytes;
 
-use super::{Inbound, Node, Origin, Path};
+use super::{Inbound, Node, Origin};
 use crate::core::buffer::Outgoing;
 use crate::core::peer::QUEUE;
 use crate::core::time::Now;
@@ -85,20 +85,26 @@ impl Node {
     /// Follows a peer to where its message came from.
     fn follow(&mut self, now: Now, origin: &Origin, id: PeerId, index: u32, kind: u32) {
         let Some(session) = self.session(index) else { return };
-        let back = origin.back();
-        match (&session.path, &back) {
-            (_, Path::Direct(at)) if let Some(n) = session.link_at(at) => {
-                if let Some(health) = session.links.health_mut(n) {
-                    health.heard(now.mono_ns);
+        match origin {
+            Origin::Direct(at) => {
+                let back = std::mem::take(&mut session.strayed);
+                let routed = session.endpoint().is_none();
+                if let Some(n) = session.link_at(at) {
+                    if let Some(health) = session.links.health_mut(n) {
+                        health.heard(now.mono_ns);
+                    }
+                } else if kind != codec::LINK && !session.links.several() {
+                    // Which of several links moved, only their own messages tell.
+                    self.move_link(now, index, 0, *at);
+                }
+                if back || (routed && self.session(index).is_some_and(|s| s.endpoint().is_some())) {
+                    self.heard_over(now, id, origin);
                 }
             }
-            // Which of several links moved, only their own messages tell.
-            (_, Path::Direct(at)) if kind != codec::LINK && !session.links.several() => {
-                let at = *at;
-                self.move_link(now, index, 0, at);
+            Origin::Routed { .. } => {
+                session.strayed = session.endpoint().is_some();
+                self.heard_over(now, id, origin);
             }
-            (Path::Routed { .. }, Path::Routed { slot, hops }) => self.heard_over(now, id, &(*slot, hops.clone())),
-            _ => {}
         }
     }
 

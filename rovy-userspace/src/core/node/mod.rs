@@ -244,7 +244,8 @@ impl Node {
         let current: Vec<_> = self.peers.iter().filter_map(|(id, p)| Some((*id, p.current?))).collect();
         for (id, index) in current {
             if self.session(index).is_some_and(|s| s.endpoint().is_some()) {
-                self.send_data(now, index, wire::codec::KEEPALIVE, &[]);
+                let way = self.session(index).map(|s| s.own_way());
+                self.send_data_over(now, index, wire::codec::KEEPALIVE, &[], way);
                 self.probe_links(now, id);
             }
         }

@@ -55,8 +55,8 @@ fn a_storm_of_copies_is_passed_on_three_times_at_most() {
     for n in 0..100 {
         w.inject([0, 3, 4][n % 3], 1, &body);
     }
-    assert_eq!(w.nodes[1].probe_counts().relayed, 3);
-    assert!(w.nodes[2].probe_counts().received <= 3);
+    assert_eq!(w.nodes[1].probe_counts().relayed, 2, "a third one would have to take another first hop");
+    assert!(w.nodes[2].probe_counts().received <= 2);
 }
 
 #[test]
