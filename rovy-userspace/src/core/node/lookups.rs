@@ -168,6 +168,9 @@ impl Node {
         self.learn(now, id, origin);
         if first {
             self.start_handshake(now, id);
+        } else {
+            // The hello that took the first way may be lost.
+            self.copy_hello(now, id, origin.back());
         }
         Ok(())
     }

@@ -98,7 +98,7 @@ impl Node {
         let index = self.peers.get(&id)?.current?;
         let session = self.session(index)?;
         let links = session.endpoint().is_some() && session.links.several();
-        Some(Load { busy: session.busy(now.mono_ns), waits_ns: session.waits_since, links })
+        Some(Load { busy: session.busy(now.mono_ns), waits_ns: session.waits_since, links, yields: !session.initiator })
     }
 
     /// A packet was sent over a session: if nothing answers it, its route is asked soon.

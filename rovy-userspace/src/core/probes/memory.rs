@@ -20,9 +20,10 @@ const LIFE_NS: u64 = 10 * SECOND;
 pub(super) struct Seen {
     /// Of the copies that were passed on: whom they came from, and the mark of their first hop.
     pub(super) copies: ArrayVec<(u64, u32), COPIES>,
-    /// The marks of those that were answered, and how many of them were much like another.
+    /// The marks of those that were answered, and whether one of them was somewhat, one much like another.
     pub(super) answered: Vec<Box<[u32]>>,
-    pub(super) alike: usize,
+    pub(super) somewhat: bool,
+    pub(super) much: bool,
 }
 
 #[derive(Default)]

@@ -12,15 +12,29 @@ pub(super) use message::Search;
 use budget::Budgets;
 use memory::Memory;
 
-/// Copies of one probe that a relay passes on, and a target answers.
+/// Copies of one probe that a relay passes on.
 const COPIES: usize = 3;
-/// Copies that a target answers although they hardly differ from another one.
-const ALIKE: usize = 2;
+/// Copies that a target answers.
+const ANSWERS: usize = 4;
 
-/// Whether two copies went different ways: over another first hop, or with fewer than half of their hops in common.
-fn differ(a: &[u32], b: &[u32]) -> bool {
+/// How much the ways of two copies have in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Likeness {
+    /// Neither the first hop nor the last, and fewer than half of all.
+    None,
+    /// Not the first hop, or fewer than half of all.
+    Some,
+    Much,
+}
+
+fn likeness(a: &[u32], b: &[u32]) -> Likeness {
     let common = a.iter().filter(|mark| b.contains(mark)).count();
-    a.first() != b.first() || 2 * common < a.len().max(b.len())
+    let few = 2 * common < a.len().max(b.len());
+    match a.first() != b.first() {
+        true if few && a.last() != b.last() => Likeness::None,
+        false if !few => Likeness::Much,
+        _ => Likeness::Some,
+    }
 }
 
 /// Probes so far, each copy for itself.
@@ -74,14 +88,18 @@ impl Probes {
         fresh
     }
 
-    /// Whether a copy that looks for this node is to be answered, given the marks of its hops: the first, and those that took
-    /// another way than each of the answered. One more may be much the same, in case there is no other way.
+    /// Whether a copy that looks for this node is to be answered, given the marks of its hops: the first, and those that left and
+    /// arrived by other hops than each of the answered. One may differ less, and one hardly, in case there is no other way.
     pub(super) fn answer(&mut self, now_ns: u64, what: u64, marks: &[u32]) -> bool {
         let seen = self.memory.get(now_ns, what);
-        let differs = seen.answered.iter().all(|other| differ(marks, other));
-        let fresh = seen.answered.len() < COPIES && (differs || seen.alike < ALIKE - 1);
+        let kind = seen.answered.iter().map(|other| likeness(marks, other)).max();
+        let spent = match kind {
+            None | Some(Likeness::None) => false,
+            Some(Likeness::Some) => std::mem::replace(&mut seen.somewhat, true),
+            Some(Likeness::Much) => std::mem::replace(&mut seen.much, true),
+        };
+        let fresh = seen.answered.len() < ANSWERS && !spent;
         if fresh {
-            seen.alike += usize::from(!differs);
             seen.answered.push(marks.into());
         }
         fresh

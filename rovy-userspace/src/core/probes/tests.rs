@@ -30,11 +30,13 @@ fn copies_that_went_different_ways_are_answered_and_one_that_did_not() {
     assert!(p.answer(0, 7, &[1, 2, 3, 4]));
     assert!(p.answer(0, 7, &[1, 2, 3, 5]), "in case there is nothing else");
     assert!(!p.answer(0, 7, &[1, 2, 3, 6]), "nor a third of the kind");
-    assert!(p.answer(0, 7, &[9, 2, 3, 4]), "another first hop");
-    assert!(!p.answer(0, 7, &[8]), "three in all");
+    assert!(p.answer(0, 7, &[9, 2, 3, 4]) && !p.answer(0, 7, &[8, 2, 3, 4]), "another first hop alone counts once");
+    assert!(p.answer(0, 7, &[6, 7]), "a way of its own");
+    assert!(!p.answer(0, 7, &[8]), "four in all");
     assert!(p.answer(0, 8, &[1, 2, 3, 4]) && p.answer(0, 8, &[1, 6, 7, 8]) && p.answer(0, 8, &[1, 2, 3]));
     let mut p = probes();
-    assert_eq!((0..9).filter(|n| p.answer(0, 7, &[*n, 1])).count(), 3);
+    assert_eq!((0..9).filter(|n| p.answer(0, 7, &[*n, 1])).count(), 2);
+    assert_eq!((0..9).filter(|n| p.answer(0, 8, &[*n, n + 10])).count(), 4);
     assert!(p.answer(0, 9, &[]) && p.answer(0, 9, &[]) && !p.answer(0, 9, &[]), "of a neighbour itself");
 }
 

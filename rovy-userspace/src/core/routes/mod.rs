@@ -28,8 +28,10 @@ const ROUND_NS: u64 = SECOND / 10;
 const LATER_NS: u64 = SECOND / 2;
 const QUICK_ROUNDS: u32 = 3;
 /// Nothing answered for so long, or two round trips of those that were asked, and more when they lose much: others are looked for.
-const SEARCH_NS: u64 = SECOND / 5;
+const SEARCH_NS: u64 = SECOND * 3 / 20;
 const SEARCH_MORE: u32 = 10;
+/// How much longer one of the two ends waits before it looks, so that not both do.
+const YIELD_NS: u64 = SECOND * 3 / 20;
 /// How long the links of a neighbour, if they are several, are left to find out by themselves which of them lives.
 const LINKS_NS: u64 = SECOND * 3 / 5;
 /// Time between two echoes because the peer changed its way.
@@ -65,6 +67,8 @@ pub(super) struct Load {
     pub(super) waits_ns: Option<u64>,
     /// Whether the peer is a neighbour with several links.
     pub(super) links: bool,
+    /// Whether the peer is left to look for other routes first.
+    pub(super) yields: bool,
 }
 
 /// Nothing came back over the route in use in time.
@@ -493,7 +497,8 @@ impl Routes {
         let time = |r: &Route| r.patience(2, SEARCH_NS).min(LATER_NS) * u64::from(1 + r.loss_of(SEARCH_MORE));
         let wait = asked.map(time).max().unwrap_or(SEARCH_NS);
         let links = if load.links { LINKS_NS } else { 0 };
-        doubt.since_ns.saturating_add(wait).saturating_add(links)
+        let yields = if load.yields { YIELD_NS } else { 0 };
+        doubt.since_ns.saturating_add(wait).saturating_add(links + yields)
     }
 
     fn any_alive(&self) -> bool {

@@ -43,7 +43,7 @@ impl Bench {
     }
 
     fn load(&self) -> Load {
-        Load { busy: self.busy, waits_ns: self.waits_ns, links: false }
+        Load { busy: self.busy, waits_ns: self.waits_ns, links: false, yields: false }
     }
 
     fn used(&self) -> u8 {
