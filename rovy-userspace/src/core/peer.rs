@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 
+use arrayvec::ArrayVec;
+
 use super::action::{Hops, Path};
 use super::cookie::{Asked, Cookies};
 use super::handshake::Initiation;
@@ -65,6 +67,8 @@ impl Sought {
 #[derive(Default)]
 pub(super) struct Peer {
     pub(super) dial: Vec<Endpoint>,
+    /// Segments on which it was heard while it was connected elsewise: a link may be opened there.
+    pub(super) nearby: ArrayVec<Endpoint, 2>,
     /// Keep trying for ever.
     pub(super) persistent: bool,
     pub(super) routes: Routes,

@@ -24,6 +24,16 @@ fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
     Some((at(8)?, at(24)?))
 }
 
+/// A number that the packets of one connection share: ports where there are some, else the flow label.
+fn flow(packet: &[u8]) -> u64 {
+    const TCP: u8 = 6;
+    const UDP: u8 = 17;
+    let word = |at: usize| packet.get(at..at + 4).and_then(|w| w.first_chunk()).map_or(0, |w| u32::from_be_bytes(*w));
+    let kind = packet.get(6).copied().unwrap_or_default();
+    let rest = if matches!(kind, TCP | UDP) { word(IPV6) } else { word(0) & 0x000f_ffff };
+    u64::from(kind) << 32 | u64::from(rest)
+}
+
 impl Node {
     pub(super) fn data(&mut self, now: Now, origin: &Origin, message: &mut [u8]) -> Result<Inbound, DropReason> {
         let (head, _) = Data::ref_from_prefix(message).map_err(|_| DropReason::BadLength)?;
@@ -156,8 +166,10 @@ impl Node {
         if let Some(index) = peer.current {
             peer.packets[1] += 1;
             peer.bytes[1] += packet.len() as u64;
+            let flow = self.multipath.then(|| flow(bytes));
+            let way = flow.and_then(|f| self.way_of_flow(now, id, f));
             let session = self.session(index).ok_or(DropReason::NoRoute)?;
-            let path = session.way();
+            let path = way.unwrap_or_else(|| session.way());
             let message = session.seal(now.mono_ns, codec::IPV6, buf, packet)?;
             self.watch(now, id, index);
             return Ok(Some(Outgoing { path, message }));

@@ -6,9 +6,9 @@ use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{Node, Origin, Path};
-use crate::core::session::Session;
-use crate::core::routes::{Load, Order, Way, direct};
 use crate::core::peer::Sought;
+use crate::core::routes::{Load, Order, Way, direct};
+use crate::core::session::Session;
 use crate::core::time::{Now, SECOND};
 use crate::identity::PeerId;
 use crate::transport::Endpoint;
@@ -99,6 +99,15 @@ impl Node {
         let session = self.session(index)?;
         let links = session.endpoint().is_some() && session.links.several();
         Some(Load { busy: session.busy(now.mono_ns), waits_ns: session.waits_since, links, yields: !session.initiator })
+    }
+
+    /// The path of one flow to a peer behind others, when there are several that are about as good.
+    pub(super) fn way_of_flow(&mut self, now: Now, id: PeerId, flow: u64) -> Option<Path> {
+        let index = self.peers.get(&id)?.current?;
+        self.session_ref(index).filter(|s| s.endpoint().is_none())?;
+        let (slot, hops) = self.peers.get_mut(&id)?.routes.of_flow(now.mono_ns, flow)?;
+        self.wake(now.mono_ns + SECOND / 5);
+        Some(Path::Routed { slot, hops })
     }
 
     /// A packet was sent over a session: if nothing answers it, its route is asked soon.

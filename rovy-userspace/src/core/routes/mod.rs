@@ -4,6 +4,7 @@
 
 mod pause;
 mod route;
+mod spread;
 
 pub use route::RouteState;
 pub(super) use route::{Way, direct};
@@ -277,7 +278,9 @@ impl Routes {
     fn make_room(&mut self, now_ns: u64) -> bool {
         let tried = |r: &Route| r.state != RouteState::Candidate || now_ns.saturating_sub(r.since_ns) >= TRIAL_NS;
         let spare = |r: &&Route| {
-            let kept = r.configured || r.is_direct() || r.state == RouteState::Good;
+            // In doubt only what answered since is known to work.
+            let proven = self.doubt.is_none_or(|d| r.answered_ns.is_some_and(|t| t >= d.since_ns));
+            let kept = r.configured || r.is_direct() || (r.state == RouteState::Good && proven);
             !kept && Some(&r.way) != self.in_use.as_ref()
         };
         let spare = self.all.iter().filter(spare).filter(|r| tried(r));
@@ -301,12 +304,16 @@ impl Routes {
         if self.heard.as_ref() == Some(way) {
             return false;
         }
-        self.heard = Some(way.clone());
         self.learn(now_ns, way);
+        if self.state(way).is_none() {
+            return false;
+        }
+        self.heard = Some(way.clone());
         if self.in_use.is_none() {
             self.arrived(now_ns, way);
         } else if self.in_use.as_ref() != Some(way)
             && self.changed_ns.is_none_or(|t| now_ns.saturating_sub(t) >= CHANGES_NS)
+            && !self.fresh(now_ns, QUIET_NS)
         {
             // The peer changed over: it may know that the present route is dead.
             (self.changed_ns, self.ask) = (Some(now_ns), true);
@@ -522,6 +529,8 @@ impl Routes {
                 RouteState::Candidate | RouteState::Suspect => 0,
                 // Data tells whether links live, and they are no choice between alike.
                 RouteState::Good if Some(&r.way) == self.in_use.as_ref() && r.is_direct() => return (u64::MAX, r),
+                // It carries flows beside the one in use, whose silence nobody would notice.
+                RouteState::Good if r.carried_ns > r.asked_ns => QUIET_NS,
                 RouteState::Good if Some(&r.way) == self.in_use.as_ref() => FIRST_NS,
                 RouteState::Good if Some(&r.way) == second.as_ref() => SECOND_NS,
                 RouteState::Good => OTHER_NS,

@@ -75,6 +75,8 @@ pub(super) struct Route {
     /// When the last echo was sent, and when one last came back.
     pub(super) asked_ns: Option<u64>,
     pub(super) answered_ns: Option<u64>,
+    /// When one of several flows was last sent over it.
+    pub(super) carried_ns: Option<u64>,
     /// Echoes of a dead route so far, and when the next is due.
     pub(super) tries: u32,
     pub(super) again_ns: u64,
@@ -93,6 +95,7 @@ impl Route {
             silent: 0,
             asked_ns: None,
             answered_ns: None,
+            carried_ns: None,
             tries: 0,
             again_ns: 0,
         }

@@ -286,6 +286,11 @@ fn routes_that_work_are_not_pushed_out() {
         b.routes.learn(b.now_ns, &way(n));
     }
     assert!((0..8).all(|n| b.state(n) == Some(RouteState::Good)) && b.routes.all.len() == 8);
+    // In doubt what was good before is only what was good before.
+    b.rtt = vec![None; 256];
+    b.pass(SECOND / 2);
+    b.routes.learn(b.now_ns, &way(200));
+    assert_eq!((b.state(200), b.routes.all.len()), (Some(RouteState::Candidate), 8));
     for n in 100..110 {
         b.routes.configure(b.now_ns, way(n));
     }

@@ -102,7 +102,7 @@ fn endpoint(n: usize) -> Endpoint {
 
 /// Where a node is on the one Ethernet segment there is.
 fn ether(n: usize) -> Endpoint {
-    Endpoint::Ethernet { ifindex: 7, mac: [n as u8; 6] }
+    Endpoint::Ethernet { ifindex: 7, mac: [2 * n as u8 + 2; 6] }
 }
 
 const BROADCAST: Endpoint = Endpoint::Ethernet { ifindex: 7, mac: [0xff; 6] };

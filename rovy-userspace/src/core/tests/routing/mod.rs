@@ -5,6 +5,7 @@ use super::*;
 mod abuse;
 mod finding;
 mod healing;
+mod multipath;
 
 const MS: u64 = SECOND / 1000;
 
