@@ -97,7 +97,7 @@ impl Node {
         let Some(session) = self.session(index) else { return };
         match origin {
             Origin::Direct(at) => {
-                let back = std::mem::take(&mut session.strayed);
+                let back = kind != codec::ECHO && std::mem::take(&mut session.strayed);
                 let routed = session.endpoint().is_none();
                 if let Some(n) = session.link_at(at) {
                     if let Some(health) = session.links.health_mut(n) {
@@ -111,6 +111,8 @@ impl Node {
                     self.heard_over(now, id, origin);
                 }
             }
+            // Each route is echoed; which one the peer uses, its other messages tell.
+            Origin::Routed { .. } if kind == codec::ECHO => self.learn(now, id, origin),
             Origin::Routed { .. } => {
                 session.strayed = session.endpoint().is_some();
                 self.heard_over(now, id, origin);
@@ -144,8 +146,8 @@ impl Node {
 
     /// A packet for an address is about to be sent: who has it. `None`: it is looked for, and the packet waits.
     fn destination(&mut self, now: Now, to: Ipv6Addr, packet: &[u8]) -> Result<Option<PeerId>, DropReason> {
-        match self.by_address.get(&to) {
-            Some(id) => Ok(Some(*id)),
+        match self.by_address.get(&to).copied().or_else(|| self.meet(now, to)) {
+            Some(id) => Ok(Some(id)),
             None => self.look_up(now, to, packet).map(|()| None),
         }
     }

@@ -3,9 +3,12 @@
 use super::*;
 
 mod abuse;
+mod bad_input;
 mod finding;
 mod healing;
 mod multipath;
+mod steady;
+mod taught;
 
 const MS: u64 = SECOND / 1000;
 
