@@ -39,8 +39,8 @@ use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
 use crate::api::{Server, metrics_tcp};
-use crate::config::{Config, PeerTransit, Transit, XdpMode};
-use crate::core::{Budget, Node, NodeConfig, Psk, mac1_key};
+use crate::config::{Config, PeerTransit, Routes, Transit, XdpMode};
+use crate::core::{Budget, Node, NodeConfig, Psk, Rate, mac1_key};
 use crate::dataplane::xdp::Params;
 use crate::dataplane::{Dataplane as _, Gate, Tables, endpoint_of};
 use crate::fc00::firewall::Firewall;
@@ -103,6 +103,12 @@ fn psk(config: &Path, file: &Path) -> anyhow::Result<Psk> {
     Ok(psk.key)
 }
 
+/// What this node spends on the probes of others.
+fn budget(routes: &Routes) -> Budget {
+    let rate = |per_second: u32, seconds: u32| Rate { per_second, burst: per_second.saturating_mul(seconds) };
+    Budget { neighbour: rate(routes.neighbour_probes, 2), origin: rate(routes.origin_probes, 3), ..Budget::default() }
+}
+
 fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice()).context("the system gives no randomness")?;
@@ -116,10 +122,11 @@ fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node>
         aes: fast_aes(),
         handshakes: config.limits.handshakes as usize,
         psk: config.node.psk_file.as_ref().map_or_else(|| Ok(Psk::default()), |f| psk(path, f))?,
-        probes: Budget::default(),
+        probes: budget(&config.routes),
     };
     let mut node = Node::new(node_config, *seed);
     node.limit_everybody(config.node.rate_limit.0);
+    node.set_multipath(config.routes.multipath);
     for peer in &config.peers {
         if let Some(file) = &peer.psk_file {
             node.set_psk(peer.id, psk(path, file)?);

@@ -24,6 +24,8 @@ pub struct Config {
     pub fc00: Fc00,
     /// The control socket.
     pub api: Api,
+    /// Finding and keeping routes.
+    pub routes: Routes,
     /// Bounds of tables.
     pub limits: Limits,
     /// Logging.
@@ -371,6 +373,26 @@ pub struct Api {
     /// Loopback address and port to serve the metrics on, beside the control socket.
     #[serde(deserialize_with = "loopback")]
     pub metrics_tcp: Option<SocketAddr>,
+}
+
+/// `[routes]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Routes {
+    /// Spread flows to a node over several routes that are about as good, each flow over one.
+    pub multipath: bool,
+    /// Probes a second that a neighbour may have looked at, its own and those it passes on; twice as many at once.
+    #[serde(deserialize_with = "bounded::<1, 100_000, _>")]
+    pub neighbour_probes: u32,
+    /// Of these, probes a second of one origin; three times as many at once.
+    #[serde(deserialize_with = "bounded::<1, 100_000, _>")]
+    pub origin_probes: u32,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self { multipath: false, neighbour_probes: 100, origin_probes: 10 }
+    }
 }
 
 /// `[limits]`

@@ -137,6 +137,8 @@ pub struct Node {
     /// Echo requests to all neighbours.
     to_all: Bucket,
     nat_keepalive_ns: u64,
+    /// Flows are spread over routes that are alike.
+    multipath: bool,
     actions: VecDeque<Action>,
     deadline_ns: u64,
 }
@@ -173,6 +175,7 @@ impl Node {
             serial: 0,
             rekey_ns: REKEY_NS,
             nat_keepalive_ns: timers::NAT_KEEPALIVE_NS,
+            multipath: false,
             actions: VecDeque::new(),
             deadline_ns: u64::MAX,
             config,
@@ -253,7 +256,8 @@ impl Node {
         let current: Vec<_> = self.peers.iter().filter_map(|(id, p)| Some((*id, p.current?))).collect();
         for (id, index) in current {
             if self.session(index).is_some_and(|s| s.endpoint().is_some()) {
-                self.send_data(now, index, wire::codec::KEEPALIVE, &[]);
+                let way = self.session(index).map(|s| s.own_way());
+                self.send_data_over(now, index, wire::codec::KEEPALIVE, &[], way);
                 self.probe_links(now, id);
             }
         }
@@ -309,6 +313,11 @@ impl Node {
     /// Sends a keepalive so often through a NAT in front of this node, instead of every 25 s; for tests.
     pub fn set_nat_keepalive(&mut self, every: std::time::Duration) {
         self.nat_keepalive_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+    }
+
+    /// Spreads flows to a peer behind others over several routes that are about as good, each flow over one.
+    pub fn set_multipath(&mut self, multipath: bool) {
+        self.multipath = multipath;
     }
 
     /// Renews keys after `age` instead of 120 s; for tests. Keys still end after 180 s.
