@@ -10,7 +10,7 @@ use super::cookie::{Asked, Cookies};
 use super::handshake::Initiation;
 use super::link::{LINKS, LinkState};
 use super::routes::{RouteState, Routes, Why};
-use super::time::TAI64N_LEN;
+use super::time::{SECOND, TAI64N_LEN};
 use crate::identity::PeerId;
 use crate::rate::RateLimit;
 use crate::transport::Endpoint;
@@ -18,6 +18,8 @@ use zeroize::Zeroizing;
 
 /// Packets that wait for a session, at most.
 pub(super) const QUEUE: usize = 16;
+/// How long a program waits for a peer that does not answer; two hellos go out meanwhile.
+const PATIENCE_NS: u64 = 8 * SECOND;
 
 /// Answers to one probe that tell ways.
 pub(super) const ANSWERS: u8 = 8;
@@ -137,6 +139,12 @@ impl Peer {
     /// Whether nothing but a beacon speaks for it: that is no reason for probes, as anybody on a link can send one.
     pub(super) fn only_seen(&self) -> bool {
         self.source == PeerSource::Discovered && !self.persistent && self.current.is_none() && self.queue.is_empty()
+    }
+
+    /// Whether it has not answered for so long that programs are told so and wait no more. Hellos go on.
+    pub(super) fn in_vain(&self, now_ns: u64) -> bool {
+        let silent = self.current.is_none() && self.next.is_none();
+        silent && self.tries >= 2 && now_ns.saturating_sub(self.since_ns) >= PATIENCE_NS
     }
 
     /// Whether anybody would miss it.

@@ -1,5 +1,6 @@
 //! The node: peers, sessions and routes behind four verbs.
 
+mod all_nodes;
 mod beacons;
 mod data;
 mod echo;
@@ -18,6 +19,7 @@ mod search;
 mod timers;
 mod views;
 
+pub use all_nodes::ALL_NODES;
 pub use limits::Use;
 pub use sealed::Sealed;
 
@@ -34,7 +36,7 @@ use super::discovery::{Discovery, Standing};
 use super::echo::Echoes;
 use super::index::Indices;
 use super::peer::{Peer, PeerSource, Psk};
-use super::probes::{Budget, Probes};
+use super::probes::{Bucket, Budget, Probes};
 use super::random::Rng;
 use super::session::{REKEY_NS, Session};
 use super::slots::Slots;
@@ -132,6 +134,8 @@ pub struct Node {
     probes: Probes,
     seeker: Seeker,
     lookups: Lookups,
+    /// Echo requests to all neighbours.
+    to_all: Bucket,
     nat_keepalive_ns: u64,
     /// Flows are spread over routes that are alike.
     multipath: bool,
@@ -153,6 +157,7 @@ impl Node {
             probes: Probes::new(config.probes),
             seeker: Seeker::new(&mut rng),
             lookups: Lookups::default(),
+            to_all: Bucket::default(),
             rng,
             peers: BTreeMap::new(),
             policies: BTreeMap::new(),

@@ -12,6 +12,7 @@ use super::*;
 use crate::identity::{PeerId, SecretKey};
 use crate::transport::Endpoint;
 
+mod all_nodes;
 mod cookies;
 mod discovery;
 mod echo;
