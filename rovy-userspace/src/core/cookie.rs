@@ -57,6 +57,11 @@ impl Asked {
         Self { message, paths, replies: 0 }
     }
 
+    /// Whether the hello starts so.
+    pub(super) fn begins(&self, start: &[u8]) -> bool {
+        self.message.starts_with(start)
+    }
+
     /// The hello, without mac2, to be sent over one more path; `None` when it went over enough of them, or over this one.
     pub(super) fn also(&mut self, path: &Path) -> Option<Vec<u8>> {
         if self.paths.len() >= 2 * PATHS || self.paths.contains(path) {

@@ -15,10 +15,12 @@ use crate::transport::Endpoint;
 mod cookies;
 mod discovery;
 mod echo;
+mod errors;
 mod input;
 mod limits;
 mod links;
 mod memory;
+mod net;
 mod routing;
 mod rules;
 mod sealed;
@@ -53,6 +55,8 @@ struct World {
     drops: Vec<DropReason>,
     /// Packets given back because nobody was found.
     refused: Vec<Vec<u8>>,
+    /// What each node learnt of its routes' sizes: node, route, bytes.
+    sizes: Vec<(usize, u16, Hops, u16)>,
     now_ns: u64,
     /// Links that take time, by both ends, smaller number first.
     delays: BTreeMap<(usize, usize), u64>,
@@ -120,6 +124,7 @@ impl World {
             beacons: Vec::new(),
             drops: Vec::new(),
             refused: Vec::new(),
+            sizes: Vec::new(),
             now_ns: SECOND,
             delays: BTreeMap::new(),
             dead: BTreeSet::new(),
@@ -245,6 +250,7 @@ impl World {
                     self.receiving[n].remove(&index);
                     self.expected[n].remove(&index);
                 }
+                Action::PathMtu { slot, hops, mtu } => self.sizes.push((n, slot, hops, mtu)),
                 Action::Connected(_) | Action::Disconnected(_) => {}
             }
         }
