@@ -46,7 +46,8 @@ pub(super) fn echo_mac(shared: &[u8; 32], requester: &[u8; 32], responder: &[u8;
 
 /// What binds the quotes of an error to its first bytes, which every hop's tag covers. No secret: who made it is told by the
 /// way it came.
-pub(super) fn error_check(label: &[u8], inner: &[u8]) -> u64 {
+#[must_use]
+pub fn error_check(label: &[u8], inner: &[u8]) -> u64 {
     let mut h = Blake2s256::new();
     for part in [b"rovy error v1", label, inner] {
         Digest::update(&mut h, part);

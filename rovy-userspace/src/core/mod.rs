@@ -34,7 +34,7 @@ pub use buffer::{HEADROOM, Outgoing, TAILROOM};
 pub use discovery::{Heard, INTERVAL as BEACON_INTERVAL, Network, Outlet};
 pub use echo::{Answer, Met};
 pub use errors::{ErrorCounts, LEAST as LEAST_FIT, Quote};
-pub use kdf::{hop_keys, wipe};
+pub use kdf::{error_check, hop_keys, wipe};
 pub use link::LinkState;
 pub use mac::{mac1, mac1_key};
 pub use node::{Inbound, Node, NodeConfig, Sealed, Use};
