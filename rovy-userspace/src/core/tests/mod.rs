@@ -21,6 +21,7 @@ mod limits;
 mod links;
 mod memory;
 mod net;
+mod rates;
 mod routing;
 mod rules;
 mod sealed;
