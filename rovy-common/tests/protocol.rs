@@ -6,8 +6,8 @@ use std::mem::offset_of;
 
 use rovy_common::DropReason;
 use rovy_common::wire::{
-    Beacon, Control, CookieReply, Data, Echo, EchoReply, EchoRequest, Header, Hello, KeyAnswer, LinkMessage, Probe,
-    Response, Transit,
+    Beacon, Control, CookieReply, Data, Echo, EchoReply, EchoRequest, Fragment, Header, Hello, KeyAnswer, LinkMessage,
+    Probe, Response, Transit,
 };
 
 type Rows = Vec<Vec<String>>;
@@ -53,6 +53,7 @@ fn message_layouts_are_those_of_the_document() {
         layout!(KeyAnswer { control, public_key }),
         layout!(Probe { id, origin, target, hops_left, visited, label_len, reserved, marks, label }),
         layout!(Echo { op, reserved, nonce }),
+        layout!(Fragment { id, offset }),
         layout!(LinkMessage { op, link, reserved, receiver_index, nonce }),
     ];
     for (name, fields) in layouts {

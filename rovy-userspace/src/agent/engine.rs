@@ -190,49 +190,35 @@ impl Engine {
         match taken? {
             Inbound::Done => Ok(()),
             Inbound::Packet(range) => self.host.deliver(message.get(range).ok_or(DropReason::BadLength)?),
+            Inbound::Joined(packet) => self.host.deliver(&packet),
             Inbound::Sealed(sealed) => self.take_sealed(&sealed, message),
         }
     }
 
     /// An IPv6 packet from the TUN, at `packet` of a buffer with room around it.
     pub(super) fn take_packet(&mut self, buf: &mut [u8], packet: Range<usize>) {
-        if let Err(reason) = self.seal_packet(buf, packet.clone()) {
+        if let Err(reason) = self.seal_packet(buf, packet) {
             self.tables.count(Counter::Drop(reason));
-            if reason == DropReason::NoRoute
-                && let Some(bytes) = buf.get(packet)
-            {
-                self.refuse(bytes);
-            }
         }
     }
 
     fn seal_packet(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<(), DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         packet::check(bytes).map_err(packet::Insane::reason)?;
+        let (to, length) = (packet::destination(bytes), packet.len());
         let before = self.node.deadline();
-        let sealed = self.node.packet(clock::now(), buf, packet);
+        let sealed = self.node.packet(clock::now(), buf, packet.clone());
         if self.node.deadline() < before {
             self.timer.notify_one();
         }
         self.collect();
-        match sealed? {
-            Some(out) => self.send(&out.path, buf, out.message),
-            None => Ok(()),
-        }
-    }
-
-    /// A packet waited for a node that was not found.
-    pub(super) fn unreachable(&mut self, packet: &[u8]) {
-        self.tables.count(Counter::Drop(DropReason::NoRoute));
-        self.refuse(packet);
-    }
-
-    /// Tells a program on this host that nobody is known at the address it sent to.
-    fn refuse(&mut self, packet: &[u8]) {
-        let from = self.node.id().address();
-        if let Some(answer) = packet::unreachable(packet, packet::Unreachable::NoRoute, from) {
-            // The program only waits longer when this does not fit either.
-            let _ = self.host.deliver(&answer);
+        match sealed {
+            Ok(Some(out)) => self.send_fitting(&out, buf, to, length),
+            Ok(None) => self.send_pieces(),
+            Err(reason) => {
+                self.refuse(buf.get(packet).unwrap_or_default(), reason);
+                Err(reason)
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the core tells the agent to do.
 
 use arrayvec::ArrayVec;
+use rovy_common::DropReason;
 use rovy_common::maps::{HopKeys, rx_flag, tx_flag};
 
 use super::discovery::Outlet;
@@ -146,6 +147,11 @@ pub enum Action {
     Disconnected(PeerId),
     /// An IPv6 packet that waited for a node nobody answered for: tell its sender.
     Unreachable(Vec<u8>),
+    /// An IPv6 packet that waited for a session and is not to be sent as it stands: give it to [`Node::packet`](super::Node::packet)
+    /// again, as from the TUN.
+    Again(Vec<u8>),
+    /// Something was dropped: count it.
+    Dropped(DropReason),
 }
 
 #[cfg(test)]

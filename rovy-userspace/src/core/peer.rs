@@ -7,6 +7,7 @@ use super::action::{Hops, Path};
 use super::cookie::{Asked, Cookies};
 use super::handshake::Initiation;
 use super::link::{LINKS, LinkState};
+use super::mtu::Mtus;
 use super::routes::{RouteState, Routes, Why};
 use super::time::TAI64N_LEN;
 use crate::identity::PeerId;
@@ -51,6 +52,10 @@ pub(super) struct Peer {
     /// Keep trying for ever.
     pub(super) persistent: bool,
     pub(super) routes: Routes,
+    /// How long a message each way carries.
+    pub(super) mtus: Mtus,
+    /// Packets that were sent in pieces; each has its number.
+    pub(super) cut: u32,
     /// What is known of it did not answer, or a new link is there: the next hello goes into a probe too.
     pub(super) search: bool,
     pub(super) attempt: Option<Attempt>,

@@ -47,6 +47,8 @@ pub(super) struct Session {
     pub(super) suite: Suite,
     /// Transit over its links goes inside its data messages.
     pub(super) sealed: bool,
+    /// The longest message the peer takes, as it said.
+    pub(super) receive_mtu: Option<u16>,
     /// Tells the session's keys from those of all others of this node.
     pub(super) serial: u64,
     /// Hop keys of each link: this node's direction, the peer's direction.
@@ -90,6 +92,7 @@ pub(super) struct Terms {
     pub(super) path: Path,
     pub(super) suite: Suite,
     pub(super) sealed: bool,
+    pub(super) receive_mtu: Option<u16>,
 }
 
 /// Whether a message is what a session is for. Messages about links, echoes and probes keep none alive, and nobody owes an
@@ -100,7 +103,7 @@ const fn is_use(kind: u32) -> bool {
 
 impl Session {
     pub(super) fn new(now_ns: u64, terms: Terms, keys: &TransportKeys) -> Option<Self> {
-        let Terms { peer, remote, initiator, path, suite, sealed } = terms;
+        let Terms { peer, remote, initiator, path, suite, sealed, receive_mtu } = terms;
         Some(Self {
             peer,
             remote,
@@ -109,6 +112,7 @@ impl Session {
             path,
             suite,
             sealed,
+            receive_mtu,
             serial: 0,
             hops: std::array::from_fn(|n| {
                 (kdf::hop_keys(&keys.send, n as u32), kdf::hop_keys(&keys.receive, n as u32))
@@ -251,7 +255,7 @@ impl Session {
             self.busy_ns = Some(now_ns);
             self.waits_since.get_or_insert(now_ns);
             // Transit goes where its slot leads; its echo is told by the traffic of the slots.
-            if kind == codec::IPV6 {
+            if matches!(kind, codec::IPV6 | codec::FRAGMENT) {
                 self.links.sent(now_ns);
             }
         }

@@ -210,6 +210,7 @@ impl World {
                 let body = bytes.get(sealed.body).unwrap_or_default();
                 assert_eq!(body.get(..SEALED.len()), Some(&SEALED[..]), "transit that nobody sealed");
             }
+            Ok(Inbound::Joined(_)) => panic!("nothing was cut"),
             Ok(Inbound::Done) | Err(_) => {}
         }
     }
@@ -293,6 +294,7 @@ impl World {
                 Action::Disconnected(peer) => assert!(self.connected[n].remove(&peer), "disconnected twice"),
                 Action::Expect(index) => assert!(index != 0),
                 Action::Beacon(..) | Action::Forget(_) | Action::Silence(_) | Action::Unreachable(_) => {}
+                Action::Again(_) | Action::Dropped(_) => {}
             }
         }
         let node = &self.nodes[n];

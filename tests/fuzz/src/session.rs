@@ -144,7 +144,8 @@ impl World {
             assert!(self.node.deadline() > self.now_ns, "the node wants to be called again at once");
             self.collect();
         }
-        let kind = *u.choose(&[codec::KEEPALIVE, codec::IPV6, codec::LINK, codec::LINK, 3, 4, 5, u32::MAX])?;
+        let kind =
+            *u.choose(&[codec::KEEPALIVE, codec::IPV6, codec::LINK, codec::LINK, 3, 4, 5, codec::FRAGMENT, u32::MAX])?;
         let body = self.body(u, kind)?;
         let origin = match u.int_in_range(0..=9)? {
             0 => Origin::Direct(endpoint(2)),
@@ -159,6 +160,11 @@ impl World {
             Ok(Inbound::Packet(range)) => {
                 let packet = bytes.get(range.clone()).unwrap_or_default();
                 assert!(kind == codec::IPV6 && packet == body);
+                assert_eq!(source(packet), Some(id(1).address()), "a source that is not the sender's");
+                assert_eq!(destination(packet), Some(id(0).address()), "a packet for somebody else");
+            }
+            Ok(Inbound::Joined(packet)) => {
+                assert!(kind == codec::FRAGMENT && packet.len() <= 1280);
                 assert_eq!(source(packet), Some(id(1).address()), "a source that is not the sender's");
                 assert_eq!(destination(packet), Some(id(0).address()), "a packet for somebody else");
             }

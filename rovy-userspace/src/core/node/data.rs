@@ -7,6 +7,7 @@ use rovy_common::DropReason;
 use rovy_common::wire::{Data, codec};
 use zerocopy::FromBytes;
 
+use super::mtu::Fit;
 use super::{Inbound, Node, Origin, Path};
 use crate::core::buffer::Outgoing;
 use crate::core::peer::QUEUE;
@@ -42,25 +43,31 @@ impl Node {
             codec::ECHO => self.echo(now, origin, index, &body_of(message)?).map(|()| Inbound::Done),
             codec::PROBE => self.probe(now, origin, id, &body_of(message)?).map(|()| Inbound::Done),
             codec::IPV6 => {
-                let packet = message.get(body.clone()).ok_or(DropReason::BadLength)?;
-                let (source, destination) = addresses(packet).ok_or(DropReason::Malformed)?;
-                if source != id.address() {
-                    return Err(DropReason::BadInnerSource);
-                }
-                if destination != self.address {
-                    return Err(DropReason::NotAllowed);
-                }
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.packets[0] += 1;
-                    peer.bytes[0] += packet.len() as u64;
-                }
+                self.accept(id, message.get(body.clone()).ok_or(DropReason::BadLength)?)?;
                 Ok(Inbound::Packet(body))
             }
+            codec::FRAGMENT => self.join(now, id, index, message.get(body).ok_or(DropReason::BadLength)?),
             codec::TRANSIT | codec::LONG_TRANSIT => {
                 self.sealed_transit(origin, index, kind == codec::LONG_TRANSIT, body)
             }
             _ => Err(DropReason::Malformed),
         }
+    }
+
+    /// Checks and counts a packet that a peer sent.
+    pub(super) fn accept(&mut self, id: PeerId, packet: &[u8]) -> Result<(), DropReason> {
+        let (source, destination) = addresses(packet).ok_or(DropReason::Malformed)?;
+        if source != id.address() {
+            return Err(DropReason::BadInnerSource);
+        }
+        if destination != self.address {
+            return Err(DropReason::NotAllowed);
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.packets[0] += 1;
+            peer.bytes[0] += packet.len() as u64;
+        }
+        Ok(())
     }
 
     /// An authentic message came over a session: it confirms the session and tells where the peer is.
@@ -135,10 +142,11 @@ impl Node {
     }
 
     /// An IPv6 packet from the TUN at `packet` of `buf`, with [`HEADROOM`](crate::core::HEADROOM) in front and
-    /// [`TAILROOM`](crate::core::TAILROOM) behind. `None`: it waits for a session.
+    /// [`TAILROOM`](crate::core::TAILROOM) behind. `None`: it waits for a session, or leaves in pieces, which [`Node::piece`] has.
     ///
     /// # Errors
-    /// The reason to count; `NoRoute` when nobody with this address is known or found.
+    /// The reason to count; `NoRoute` when nobody with this address is known or found, `TooBig` when it is longer than
+    /// [`Node::largest_packet`].
     pub fn packet(&mut self, now: Now, buf: &mut [u8], packet: Range<usize>) -> Result<Option<Outgoing>, DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         let (source, destination) = addresses(bytes).ok_or(DropReason::Malformed)?;
@@ -148,8 +156,19 @@ impl Node {
         let Some(id) = self.destination(now, destination, bytes)? else { return Ok(None) };
         let peer = self.peers.get_mut(&id).ok_or(DropReason::NoRoute)?;
         if let Some(index) = peer.current {
-            peer.packets[1] += 1;
-            peer.bytes[1] += packet.len() as u64;
+            let fit = self.fit(now, id, packet.len());
+            if fit == Fit::TooBig {
+                return Err(DropReason::TooBig);
+            }
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.packets[1] += 1;
+                peer.bytes[1] += packet.len() as u64;
+            }
+            if let Fit::Pieces(room) = fit {
+                self.cut(now, id, buf.get(packet).unwrap_or_default(), room)?;
+                self.watch(now, id, index);
+                return Ok(None);
+            }
             let session = self.session(index).ok_or(DropReason::NoRoute)?;
             let path = session.way();
             let message = session.seal(now.mono_ns, codec::IPV6, buf, packet)?;

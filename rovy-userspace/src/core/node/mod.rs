@@ -10,6 +10,7 @@ mod links;
 mod lives;
 mod lookups;
 mod memory;
+mod mtu;
 mod paths;
 mod publish;
 mod sealed;
@@ -18,6 +19,7 @@ mod timers;
 mod views;
 
 pub use limits::Use;
+pub use mtu::Sent;
 pub use sealed::Sealed;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -31,6 +33,7 @@ use rovy_common::{DropReason, wire};
 use super::action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
 use super::discovery::{Discovery, Standing};
 use super::echo::Echoes;
+use super::fragment::Joiner;
 use super::index::Indices;
 use super::peer::{Peer, PeerSource, Psk};
 use super::probes::{Budget, Probes};
@@ -75,6 +78,8 @@ pub enum Inbound {
     Done,
     /// An IPv6 packet for the TUN, at this range of the message's buffer.
     Packet(Range<usize>),
+    /// An IPv6 packet for the TUN that came in pieces.
+    Joined(Vec<u8>),
     /// Transit that came sealed: it is to be switched.
     Sealed(Sealed),
 }
@@ -130,6 +135,10 @@ pub struct Node {
     seeker: Seeker,
     lookups: Lookups,
     nat_keepalive_ns: u64,
+    /// Longest message of each slot's egress, as far as known.
+    link_mtus: HashMap<u16, u16>,
+    pieces: VecDeque<Sent>,
+    joiner: Joiner,
     actions: VecDeque<Action>,
     deadline_ns: u64,
 }
@@ -164,6 +173,9 @@ impl Node {
             serial: 0,
             rekey_ns: REKEY_NS,
             nat_keepalive_ns: timers::NAT_KEEPALIVE_NS,
+            link_mtus: HashMap::new(),
+            pieces: VecDeque::new(),
+            joiner: Joiner::default(),
             actions: VecDeque::new(),
             deadline_ns: u64::MAX,
             config,

@@ -54,6 +54,8 @@ impl Node {
         self.deadline_ns = u64::MAX;
         self.drop_reserved(now.mono_ns);
         self.lookups_due(now);
+        self.tidy_pieces(now);
+        self.wake(self.joiner.next());
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             self.expire(now, id);
@@ -133,6 +135,7 @@ impl Node {
         let (rekey_ns, nat_ns) = (self.rekey_ns, self.nat_keepalive_ns);
         let configured_ns = self.policies.get(&id).and_then(|p| p.keepalive_ns);
         self.routes_due(now, id, index);
+        self.mtu_due(now, id, index);
         self.links_due(now, id);
         let attempting = self.peers.get(&id).is_some_and(|p| p.attempt.is_some());
         let Some(session) = self.session(index) else { return };

@@ -19,6 +19,7 @@ mod input;
 mod limits;
 mod links;
 mod memory;
+mod mtu;
 mod routing;
 mod rules;
 mod sealed;
@@ -53,11 +54,15 @@ struct World {
     drops: Vec<DropReason>,
     /// Packets given back because nobody was found.
     refused: Vec<Vec<u8>>,
+    /// Packets that waited and did not fit.
+    again: Vec<Vec<u8>>,
     now_ns: u64,
     /// Links that take time, by both ends, smaller number first.
     delays: BTreeMap<(usize, usize), u64>,
     /// Links that swallow everything.
     dead: BTreeSet<(usize, usize)>,
+    /// Longest message, without the transit header, of links that carry less than everything; both ends, smaller number first.
+    narrow: BTreeMap<(usize, usize), usize>,
     /// Nodes with slots of two bytes.
     wide: BTreeSet<usize>,
     /// Messages that take time, and when they are there.
@@ -120,9 +125,11 @@ impl World {
             beacons: Vec::new(),
             drops: Vec::new(),
             refused: Vec::new(),
+            again: Vec::new(),
             now_ns: SECOND,
             delays: BTreeMap::new(),
             dead: BTreeSet::new(),
+            narrow: BTreeMap::new(),
             wide: BTreeSet::new(),
             late: Vec::new(),
         }
@@ -209,6 +216,12 @@ impl World {
     /// A message leaves node `n`.
     fn fly(&mut self, n: usize, path: &Path, bytes: Vec<u8>) {
         let Some((to, origin)) = self.walk(n, path) else { return };
+        let (nodes, _) = self.way(n, path).expect("walked");
+        let narrow =
+            |w: &[usize]| self.narrow.get(&(w[0].min(w[1]), w[0].max(w[1]))).is_some_and(|most| bytes.len() > *most);
+        if nodes.windows(2).any(narrow) {
+            return;
+        }
         let flight = Flight { to, origin, bytes };
         match self.delay(n, path) {
             0 => self.flights.push(flight),
@@ -239,6 +252,11 @@ impl World {
                     self.sending[n].remove(&slot);
                 }
                 Action::Unreachable(packet) => self.refused.push(packet),
+                Action::Again(packet) => {
+                    let _ = self.send_packet(n, &packet);
+                    self.again.push(packet);
+                }
+                Action::Dropped(reason) => self.drops.push(reason),
                 Action::Beacon(_, bytes) => self.beacons.push((n, bytes)),
                 Action::Expect(index) => assert!(self.expected[n].insert(index), "expected twice"),
                 Action::Forget(index) => {
@@ -259,6 +277,7 @@ impl World {
         }
         match self.nodes[flight.to].message(now, &flight.origin, &mut flight.bytes) {
             Ok(Inbound::Packet(range)) => self.arrived.push((flight.to, flight.bytes[range].to_vec())),
+            Ok(Inbound::Joined(packet)) => self.arrived.push((flight.to, packet)),
             // These links have no tables: nobody asked for a sealed one.
             Ok(Inbound::Done | Inbound::Sealed(_)) => {}
             Err(reason) => self.drops.push(reason),
@@ -345,14 +364,23 @@ impl World {
     /// Sends an IPv6 packet into node `a` as from its TUN.
     fn send(&mut self, a: usize, b: usize, note: u8) -> Result<(), DropReason> {
         let packet = ipv6(self.id(a), self.id(b), note);
+        self.send_packet(a, &packet)?;
+        self.settle();
+        Ok(())
+    }
+
+    /// As [`World::send`], any packet, and nothing is delivered yet.
+    fn send_packet(&mut self, a: usize, packet: &[u8]) -> Result<(), DropReason> {
         let mut buf = vec![0; HEADROOM + packet.len() + TAILROOM];
-        buf[HEADROOM..HEADROOM + packet.len()].copy_from_slice(&packet);
+        buf[HEADROOM..HEADROOM + packet.len()].copy_from_slice(packet);
         let now = self.now();
         let sealed = self.nodes[a].packet(now, &mut buf, HEADROOM..HEADROOM + packet.len())?;
         if let Some(out) = sealed {
             self.fly(a, &out.path, buf[out.message].to_vec());
         }
-        self.settle();
+        while let Some(piece) = self.nodes[a].piece() {
+            self.fly(a, &piece.out.path, piece.buf[piece.out.message].to_vec());
+        }
         Ok(())
     }
 }
@@ -360,7 +388,7 @@ impl World {
 fn ipv6(from: PeerId, to: PeerId, note: u8) -> Vec<u8> {
     let mut p = vec![0; 48];
     p[0] = 0x60;
-    p[5] = 8;
+    (p[5], p[7]) = (8, 64);
     p[8..24].copy_from_slice(&from.address().octets());
     p[24..40].copy_from_slice(&to.address().octets());
     p[40] = note;

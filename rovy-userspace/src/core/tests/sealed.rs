@@ -126,7 +126,9 @@ impl Net {
                 | Action::Expect(_)
                 | Action::Connected(_)
                 | Action::Disconnected(_)
-                | Action::Unreachable(_) => {}
+                | Action::Unreachable(_)
+                | Action::Dropped(_) => {}
+                Action::Again(packet) => panic!("{packet:?} fits"),
             }
         }
     }
@@ -281,6 +283,7 @@ fn packet(inbound: Inbound, message: &[u8]) -> Option<Vec<u8>> {
         Inbound::Packet(range) => Some(message[range].to_vec()),
         Inbound::Done => None,
         Inbound::Sealed(_) => panic!("transit inside transit"),
+        Inbound::Joined(_) => panic!("nothing was cut"),
     }
 }
 

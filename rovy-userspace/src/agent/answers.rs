@@ -1,0 +1,70 @@
+//! What becomes of packets from the host that do not simply leave: those that go in pieces, that waited, or that are answered.
+
+use std::net::Ipv6Addr;
+
+use rovy_common::{Counter, DropReason};
+
+use super::clock;
+use super::engine::Engine;
+use crate::core::{HEADROOM, Outgoing, TAILROOM};
+use crate::fc00::packet::{self, Unreachable};
+
+impl Engine {
+    /// A packet waited for a node that was not found.
+    pub(super) fn unreachable(&mut self, packet: &[u8]) {
+        self.tables.count(Counter::Drop(DropReason::NoRoute));
+        self.refuse(packet, DropReason::NoRoute);
+    }
+
+    /// Tells a program on this host why its packet went no further, where there is an ICMPv6 error for it.
+    pub(super) fn refuse(&mut self, packet: &[u8], reason: DropReason) {
+        let from = self.node.id().address();
+        let answer = match reason {
+            DropReason::NoRoute => packet::unreachable(packet, Unreachable::NoRoute, from),
+            DropReason::TooBig => {
+                let largest = packet::destination(packet).and_then(|to| self.node.largest_packet(to));
+                packet::too_big(packet, largest.map_or(packet::MIN_MTU, u32::from), from)
+            }
+            _ => None,
+        };
+        if let Some(answer) = answer {
+            // The program only waits longer when this does not fit either.
+            let _ = self.host.deliver(&answer);
+        }
+    }
+
+    /// Sends a sealed packet that had `length` bytes. Where the host cannot, the next one is shorter.
+    pub(super) fn send_fitting(
+        &mut self,
+        out: &Outgoing,
+        buf: &mut [u8],
+        to: Option<Ipv6Addr>,
+        length: usize,
+    ) -> Result<(), DropReason> {
+        let sent = self.send(&out.path, buf, out.message.clone());
+        if sent == Err(DropReason::TooBig)
+            && let Some(to) = to
+        {
+            self.node.refused(clock::now(), to, length);
+        }
+        sent
+    }
+
+    /// Sends the pieces of a packet that is longer than a message of its route.
+    pub(super) fn send_pieces(&mut self) -> Result<(), DropReason> {
+        let mut done = Ok(());
+        while let Some(mut piece) = self.node.piece() {
+            done = done.and(self.send(&piece.out.path, &mut piece.buf, piece.out.message));
+        }
+        done
+    }
+
+    /// A packet that waited for a session goes the way of those from the TUN.
+    pub(super) fn again(&mut self, packet: &[u8]) {
+        let mut buf = vec![0; HEADROOM + packet.len() + TAILROOM];
+        if let Some(room) = buf.get_mut(HEADROOM..HEADROOM + packet.len()) {
+            room.copy_from_slice(packet);
+            self.take_packet(&mut buf, HEADROOM..HEADROOM + packet.len());
+        }
+    }
+}
