@@ -1,6 +1,7 @@
 //! What becomes of packets from the host that do not simply leave: those that go in pieces, that waited, or that are answered.
 
 use std::net::Ipv6Addr;
+use std::ops::Range;
 
 use rovy_common::{Counter, DropReason};
 
@@ -8,6 +9,7 @@ use super::clock;
 use super::engine::Engine;
 use crate::core::{HEADROOM, Outgoing, TAILROOM};
 use crate::fc00::packet::{self, Unreachable};
+use crate::fc00::trace::{Fate, Outcome};
 
 impl Engine {
     /// A packet waited for a node that was not found.
@@ -31,6 +33,40 @@ impl Engine {
             // The program only waits longer when this does not fit either.
             let _ = self.host.deliver(&answer);
         }
+    }
+
+    /// Sees to a packet from the host whose hop limit ends on the way. Whether it leaves, with a hop limit as it stands now.
+    pub(super) fn passes_hops(&mut self, packet: &mut [u8]) -> bool {
+        match self.traces.take(&mut self.node, clock::now(), packet) {
+            Fate::Leaves(limit) => {
+                if let Some(byte) = packet.get_mut(7) {
+                    *byte = limit;
+                }
+                return true;
+            }
+            Fate::Stays(None) => {}
+            Fate::Stays(Some(reason)) => self.tables.count(Counter::Drop(reason)),
+            Fate::Answered(answer) => drop(self.host.deliver(&answer)),
+        }
+        self.collect();
+        false
+    }
+
+    /// Answers the packets that hops have answered for by now.
+    pub(super) fn answer_traces(&mut self) {
+        if self.traces.idle() {
+            return;
+        }
+        for outcome in self.traces.outcomes(&mut self.node, clock::now()) {
+            match outcome {
+                Outcome::Exceeded(answer) => drop(self.host.deliver(&answer)),
+                Outcome::Leaves(mut packet, limit) => {
+                    packet.get_mut(7).into_iter().for_each(|byte| *byte = limit);
+                    self.leave_anew(&packet);
+                }
+            }
+        }
+        self.collect();
     }
 
     /// Sends a sealed packet that had `length` bytes. Where the host cannot, the next one is shorter.
@@ -61,10 +97,21 @@ impl Engine {
 
     /// A packet that waited for a session goes the way of those from the TUN.
     pub(super) fn again(&mut self, packet: &[u8]) {
-        let mut buf = vec![0; HEADROOM + packet.len() + TAILROOM];
-        if let Some(room) = buf.get_mut(HEADROOM..HEADROOM + packet.len()) {
-            room.copy_from_slice(packet);
-            self.take_packet(&mut buf, HEADROOM..HEADROOM + packet.len());
-        }
+        let (mut buf, range) = with_room(packet);
+        self.take_packet(&mut buf, range);
     }
+
+    fn leave_anew(&mut self, packet: &[u8]) {
+        let (mut buf, range) = with_room(packet);
+        self.leave(&mut buf, range);
+    }
+}
+
+/// A packet in a buffer with room around it.
+fn with_room(packet: &[u8]) -> (Vec<u8>, Range<usize>) {
+    let mut buf = vec![0; HEADROOM];
+    buf.extend_from_slice(packet);
+    let range = HEADROOM..buf.len();
+    buf.resize(range.end + TAILROOM, 0);
+    (buf, range)
 }

@@ -21,6 +21,7 @@ use super::tun::Host;
 use crate::core::{Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
 use crate::dataplane::{self, Admission, Dataplane as _, Gate, Tables};
 use crate::fc00::packet;
+use crate::fc00::trace::Traces;
 use crate::transport::{Batch, Endpoint, Received, drop_reason};
 
 /// Actions that may wait for the linker before sockets are read no further.
@@ -35,6 +36,7 @@ pub(super) struct Engine {
     pub(super) listeners: Listeners,
     pub(super) links: Links,
     pub(super) host: Host,
+    pub(super) traces: Traces,
     pub(super) discovery: Discovery,
     /// Every peer ever seen.
     pub(super) book: Book,
@@ -72,6 +74,7 @@ impl Engine {
             listeners,
             links: Links::default(),
             host,
+            traces: Traces::default(),
             discovery: Discovery::new(false, BEACON_INTERVAL),
             book: Book::default(),
             memory: None,
@@ -187,6 +190,7 @@ impl Engine {
     pub(super) fn hand_over(&mut self, origin: &Origin, message: &mut [u8]) -> Result<(), DropReason> {
         let taken = self.node.message(clock::now(), origin, message);
         self.collect();
+        self.answer_traces();
         match taken? {
             Inbound::Done => Ok(()),
             Inbound::Packet(range) => self.host.deliver(message.get(range).ok_or(DropReason::BadLength)?),
@@ -197,6 +201,13 @@ impl Engine {
 
     /// An IPv6 packet from the TUN, at `packet` of a buffer with room around it.
     pub(super) fn take_packet(&mut self, buf: &mut [u8], packet: Range<usize>) {
+        if self.passes_hops(buf.get_mut(packet.clone()).unwrap_or_default()) {
+            self.leave(buf, packet);
+        }
+    }
+
+    /// Sends a packet on its way.
+    pub(super) fn leave(&mut self, buf: &mut [u8], packet: Range<usize>) {
         if let Err(reason) = self.seal_packet(buf, packet) {
             self.tables.count(Counter::Drop(reason));
         }

@@ -8,6 +8,7 @@ use crate::netlink::NetlinkError;
 mod given;
 pub mod packet;
 pub mod routing;
+pub mod trace;
 pub mod tun;
 
 pub use routing::Routing;

@@ -1,5 +1,7 @@
 //! Echoes: who sits at the end of a label, and how long the way there and back takes.
 
+use std::net::Ipv6Addr;
+
 use rovy_common::DropReason;
 use rovy_common::label::Width;
 use rovy_common::wire::{Control, EchoReply, EchoRequest, Header, KeyAnswer, MessageType, control};
@@ -111,6 +113,14 @@ impl Node {
     #[must_use]
     pub fn met(&self, now: Now, slot: u16, hops: &Hops) -> Option<Met> {
         self.echoes.met(now.mono_ns, slot, hops)
+    }
+
+    /// The route that packets to an address take now, as [`Node::route_to`]. `None` without a session with its owner.
+    #[must_use]
+    pub fn route_of(&self, to: Ipv6Addr) -> Option<(u16, Hops)> {
+        let id = *self.by_address.get(&to)?;
+        self.peers.get(&id)?.current?;
+        self.route_to(id)
     }
 
     /// The route that packets to a peer take now: its slot alone for a neighbour. Without a session the first one known.

@@ -26,6 +26,7 @@ mod sealed;
 mod sessions;
 mod simultaneous;
 mod timers;
+mod trace;
 
 const SECOND: u64 = 1_000_000_000;
 
