@@ -11,6 +11,7 @@ pub mod device;
 pub mod flood;
 pub mod line;
 pub mod namespace;
+pub mod pcap;
 pub mod ping;
 pub mod process;
 pub mod row;
