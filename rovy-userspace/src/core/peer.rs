@@ -239,4 +239,6 @@ pub struct RouteView {
     pub loss_permille: u16,
     /// Why it is in use.
     pub why: Option<Why>,
+    /// The largest packet that goes over it in one piece, in bytes, while it is in use.
+    pub mtu: Option<u16>,
 }

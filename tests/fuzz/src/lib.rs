@@ -5,6 +5,7 @@
 mod command;
 mod core;
 mod files;
+mod fragment;
 mod gate;
 mod handshake;
 mod kernel;
@@ -17,6 +18,7 @@ mod wire;
 pub use command::command;
 pub use core::core;
 pub use files::files;
+pub use fragment::fragment;
 pub use gate::gate;
 pub use handshake::handshake;
 pub use kernel::kernel;
@@ -29,13 +31,14 @@ pub use wire::{packet, wire};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("wire", wire),
     ("packet", packet),
     ("gate", gate),
     ("handshake", handshake),
     ("payload", payload),
     ("session", session),
+    ("fragment", fragment),
     ("text", text),
     ("config", config),
     ("files", files),

@@ -94,8 +94,11 @@ fn shows(row: &Row, case: &Case) -> Result<()> {
     (case.before)(row)?;
     let fields = ["ipv6.src", "ipv6.dst", "ipv6.hlim", "icmpv6.code", "icmpv6.checksum.status", "icmpv6.mtu"];
     let filter = format!("icmpv6.type == {} && ipv6.src == {}", case.kind, case.from);
-    let decoded =
-        wait::until("the error on the TUN device", DEADLINE, || Ok(pcap.decode(&filter, &fields)?.into_iter().next()))?;
+    let decoded = wait::until("the error on the TUN device", 2 * DEADLINE, || {
+        // Its exit code says that nothing was answered.
+        let _ = row.spaces[0].exec(&format!("ping -6 -n -c 1 -W 2 {} {}", case.options, case.to));
+        Ok(pcap.decode(&filter, &fields)?.into_iter().next())
+    })?;
     // What is quoted has fields of the same names: they stand behind.
     let first = |n: usize| decoded.get(n).and_then(|f: &String| f.split(',').next()).unwrap_or_default();
     let here = row.agents[0].address();

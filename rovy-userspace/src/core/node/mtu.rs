@@ -76,7 +76,12 @@ impl Node {
     #[must_use]
     pub fn largest_packet(&self, to: Ipv6Addr) -> Option<u16> {
         let id = *self.by_address.get(&to)?;
-        Some(self.usable(id)?.saturating_sub(AROUND).max(FRAGMENTED as u16))
+        Some(self.whole(id)?.max(FRAGMENTED as u16))
+    }
+
+    /// The largest packet that goes to a peer in one piece.
+    pub(super) fn whole(&self, id: PeerId) -> Option<u16> {
+        Some(self.usable(id)?.saturating_sub(AROUND))
     }
 
     /// The longest message that is sent to a peer now.

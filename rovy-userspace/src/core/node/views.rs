@@ -83,6 +83,7 @@ impl Node {
                     rtt_ns: peer.rtt_ns,
                     loss_permille: 0,
                     why: Some(Why::Direct),
+                    mtu: self.whole(*id),
                 });
             }
             out.extend(peer.routes.shown().map(|r| RouteView {
@@ -96,6 +97,7 @@ impl Node {
                 rtt_ns: r.rtt_ns,
                 loss_permille: r.loss_permille,
                 why: r.in_use.filter(|_| routed),
+                mtu: r.in_use.filter(|_| routed).and_then(|_| self.whole(*id)),
             }));
         }
         out
