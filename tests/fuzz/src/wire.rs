@@ -11,7 +11,7 @@ use rovy_common::maps::{HopKeys, RxLink, TxLink, kind, rx_flag, tx_flag};
 use rovy_common::wire::{FLAG_LONG_LABEL, MessageType, VERSION, check_bytes};
 use rovy_userspace::core::{Node, Now, Sealed};
 use rovy_userspace::dataplane::{Dataplane, Switched, Tables, pass_sealed};
-use rovy_userspace::fc00::packet::{self, Unreachable, check, too_big, unreachable};
+use rovy_userspace::fc00::packet::{self, Unreachable, check, time_exceeded, too_big, unreachable};
 use rovy_userspace::transport::Endpoint;
 
 use crate::keys::node;
@@ -176,11 +176,13 @@ pub fn packet(data: &[u8]) {
     let mtu = data.first().map_or(0, |b| u32::from(*b) * 8);
     let codes = [Unreachable::NoRoute, Unreachable::Prohibited, Unreachable::Address, Unreachable::Port];
     let answers = codes.into_iter().filter_map(|code| unreachable(data, code, from)).chain(too_big(data, mtu, from));
+    let answers = answers.chain(time_exceeded(data, from));
     for answer in answers {
         assert!(sane, "something that is no packet was answered");
         assert!(check(&answer).is_ok() && answer.len() <= packet::MIN_MTU as usize);
         assert_eq!(packet::destination(&answer), packet::source(data));
         assert!(unreachable(&answer, Unreachable::Port, from).is_none(), "an error about an error");
         assert!(too_big(&answer, 1280, from).is_none(), "an error about an error");
+        assert!(time_exceeded(&answer, from).is_none(), "an error about an error");
     }
 }

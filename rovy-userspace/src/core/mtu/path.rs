@@ -1,8 +1,9 @@
 //! One path: a value that is told facts and asked what to try. Time comes in.
 //!
 //! A path is taken to carry what its first link takes, until a hop or an echo says less. While long messages travel, an echo
-//! as long as the longest that is sent goes with a short one: where the short one alone comes back, three times, the path
-//! swallows long ones. Then the least that every path carries is used at once, and the right length is searched for.
+//! as long as the longest of them goes with a short one: where the short one alone comes back, three times, the path
+//! swallows long ones. Then the least that every path carries is used at once, and the right length is searched for. Nothing
+//! longer is ever tried than was to be sent.
 
 use super::FLOOR;
 use crate::core::time::SECOND;
@@ -63,8 +64,10 @@ pub(in crate::core) struct PathMtu {
     cap: Option<u16>,
     /// The longest message that came back, and when.
     proven: Option<(u16, u64)>,
-    /// Since when messages longer than [`FLOOR`] travel, or are wanted, without a proof.
-    wanted_ns: Option<u64>,
+    /// Since when messages longer than [`FLOOR`] travel, or are wanted, without a proof; and the longest of them.
+    wanted: Option<(u64, u16)>,
+    /// The longest that ever was.
+    most: u16,
     trial: Option<Trial>,
     search: Option<Search>,
     raise_ns: u64,
@@ -80,11 +83,13 @@ impl PathMtu {
 
     /// A message of `size` bytes is to be sent, or was refused for its length. Whether that may be a reason to try something.
     pub(in crate::core) fn want(&mut self, now_ns: u64, size: u16) -> bool {
-        let first = size > FLOOR && self.wanted_ns.is_none();
-        if first {
-            self.wanted_ns = Some(now_ns);
+        if size <= FLOOR {
+            return false;
         }
-        first
+        self.most = self.most.max(size);
+        let before = self.wanted;
+        self.wanted = Some(before.map_or((now_ns, size), |(since, most)| (since, most.max(size))));
+        before.is_none()
     }
 
     /// A hop said that no longer messages pass. Nothing is made of more than is used anyway, nor of less than every path carries.
@@ -130,7 +135,7 @@ impl PathMtu {
             return;
         }
         let size = trial.ask.size;
-        (self.trial, self.wanted_ns, self.proven) = (None, None, Some((size, now_ns)));
+        (self.trial, self.wanted, self.proven) = (None, None, Some((size, now_ns)));
         if let Some(search) = &mut self.search {
             search.low = size;
             self.cap = Some(size);
@@ -184,7 +189,7 @@ impl PathMtu {
         match &mut self.search {
             Some(search) if search.step == Step::Little => {
                 self.search = None;
-                (self.raise_ns, self.wanted_ns) = (now_ns + RAISE_NS, None);
+                (self.raise_ns, self.wanted) = (now_ns + RAISE_NS, None);
             }
             Some(search) => (search.high, search.step) = (size, Step::Halve),
             None => self.shrink(size),
@@ -196,23 +201,25 @@ impl PathMtu {
         if now_ns < self.rest_ns {
             return None;
         }
+        let aim = limit.min(self.most);
         if self.search.is_none() {
-            if self.wanted_ns.is_none() || now_ns < self.wants(limit)? {
+            if now_ns < self.wants(limit)? {
                 return None;
             }
             let usable = self.usable(limit);
-            if usable > FLOOR && !self.trusts(now_ns, usable) {
-                return Some(usable);
+            let size = self.wanted.map_or(usable, |(_, size)| size.min(usable));
+            if size > FLOOR && !self.trusts(now_ns, size) {
+                return Some(size);
             }
-            self.search = Some(Search { low: usable, high: limit.saturating_add(1), step: Step::Little });
+            self.search = Some(Search { low: usable, high: aim.saturating_add(1), step: Step::Little });
         }
         let search = self.search.as_ref()?;
         let (low, high) = (search.low, search.high.min(limit.saturating_add(1)));
         let room = high.saturating_sub(low);
         if room <= 1 || (search.step == Step::Halve && room <= GRAIN) {
             self.search = None;
-            self.cap = (low < limit).then_some(low);
-            (self.raise_ns, self.wanted_ns) = (now_ns + RAISE_NS, None);
+            self.cap = (low < aim).then_some(low);
+            (self.raise_ns, self.wanted) = (now_ns + RAISE_NS, None);
             return None;
         }
         Some(match search.step {
@@ -222,17 +229,18 @@ impl PathMtu {
         })
     }
 
-    fn trusts(&self, now_ns: u64, usable: u16) -> bool {
-        self.proven.is_some_and(|(size, at)| size >= usable && now_ns < at + TRUST_NS)
+    fn trusts(&self, now_ns: u64, size: u16) -> bool {
+        self.proven.is_some_and(|(proven, at)| proven >= size && now_ns < at + TRUST_NS)
     }
 
     /// When what is wanted is to be proven, or more is to be tried. `None`: never.
     fn wants(&self, limit: u16) -> Option<u64> {
-        let (wanted, usable) = (self.wanted_ns?, self.usable(limit));
-        let trusted = self.proven.filter(|(size, _)| *size >= usable).map_or(0, |(_, at)| at + TRUST_NS);
-        let proof = (usable > FLOOR).then_some(trusted);
-        let raise = (usable < limit).then_some(self.raise_ns);
-        Some(wanted.max(proof.into_iter().chain(raise).min()?))
+        let ((since, wanted), usable) = (self.wanted?, self.usable(limit));
+        let size = wanted.min(usable);
+        let trusted = self.proven.filter(|(proven, _)| *proven >= size).map_or(0, |(_, at)| at + TRUST_NS);
+        let proof = (size > FLOOR).then_some(trusted);
+        let raise = (usable < limit.min(self.most)).then_some(self.raise_ns);
+        Some(since.max(proof.into_iter().chain(raise).min()?))
     }
 
     /// When [`PathMtu::pass`] has something to do, given that packets travel.

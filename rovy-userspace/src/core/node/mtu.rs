@@ -218,6 +218,10 @@ impl Node {
             return;
         }
         let Some((way, limit)) = self.way_in_use(id) else { return };
+        let next = self.peers.get(&id).and_then(|p| p.mtus.get(&way)).map_or(u64::MAX, |path| path.next(limit));
+        if next > now.mono_ns {
+            return self.wake(next);
+        }
         let nonce = self.rng.u64();
         let Some(path) = self.peers.get_mut(&id).and_then(|p| p.mtus.get_mut(&way)) else { return };
         let ask = path.pass(now.mono_ns, limit, nonce);
