@@ -36,7 +36,8 @@ pub fn run(packet: &mut Packet) -> u32 {
         Verdict::Up(reason) => tally::up(reason),
         // Never in the kernel.
         Verdict::Seal(..) => tally::up(UpReason::Sealed),
-        Verdict::Drop(reason) => tally::drop(packet, reason, m.index()),
+        // The second one never in the kernel.
+        Verdict::Drop(reason) | Verdict::Refused(reason) => tally::drop(packet, reason, m.index()),
         Verdict::Forward(tx, out) => match forward::send(packet, frame.header, tx, &out) {
             Ok(()) => {
                 forward::account(rx, tx, u64::from(m.length()));

@@ -1,13 +1,12 @@
 //! What becomes of packets from the host that do not simply leave: those that go in pieces, that waited, or that are answered.
 
-use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use rovy_common::{Counter, DropReason};
 
 use super::clock;
 use super::engine::Engine;
-use crate::core::{HEADROOM, Outgoing, TAILROOM};
+use crate::core::{HEADROOM, TAILROOM};
 use crate::fc00::packet::{self, Unreachable};
 use crate::fc00::trace::{Fate, Outcome};
 
@@ -67,23 +66,6 @@ impl Engine {
             }
         }
         self.collect();
-    }
-
-    /// Sends a sealed packet that had `length` bytes. Where the host cannot, the next one is shorter.
-    pub(super) fn send_fitting(
-        &mut self,
-        out: &Outgoing,
-        buf: &mut [u8],
-        to: Option<Ipv6Addr>,
-        length: usize,
-    ) -> Result<(), DropReason> {
-        let sent = self.send(&out.path, buf, out.message.clone());
-        if sent == Err(DropReason::TooBig)
-            && let Some(to) = to
-        {
-            self.node.refused(clock::now(), to, length);
-        }
-        sent
     }
 
     /// Sends the pieces of a packet that is longer than a message of its route.

@@ -216,7 +216,6 @@ impl Engine {
     fn seal_packet(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<(), DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         packet::check(bytes).map_err(packet::Insane::reason)?;
-        let (to, length) = (packet::destination(bytes), packet.len());
         let before = self.node.deadline();
         let sealed = self.node.packet(clock::now(), buf, packet.clone());
         if self.node.deadline() < before {
@@ -224,7 +223,7 @@ impl Engine {
         }
         self.collect();
         match sealed {
-            Ok(Some(out)) => self.send_fitting(&out, buf, to, length),
+            Ok(Some(out)) => self.send(&out.path, buf, out.message),
             Ok(None) => self.send_pieces(),
             Err(reason) => {
                 self.refuse(buf.get(packet).unwrap_or_default(), reason);
@@ -236,13 +235,34 @@ impl Engine {
     /// Sends the message at `range` of a buffer, under a transit header if its path is routed.
     pub(super) fn send(&mut self, path: &Path, buf: &mut [u8], range: Range<usize>) -> Result<(), DropReason> {
         match path {
-            Path::Direct(to) => self.transmit_or_mourn(to, buf.get(range).ok_or(DropReason::BadLength)?),
+            Path::Direct(to) => {
+                let length = range.len();
+                let sent = self.transmit_or_mourn(to, buf.get(range).ok_or(DropReason::BadLength)?);
+                if sent == Err(DropReason::TooBig)
+                    && let Some((slot, mtu)) = self.tables.fits_direct(to, length)
+                {
+                    self.note_mtu(slot, &[], mtu);
+                }
+                sent
+            }
             Path::Routed { slot, hops } => {
                 let (node, tables) = (&mut self.node, &mut self.tables);
+                let inner = range.len();
                 let (range, to) = dataplane::originate(node, tables, clock::now(), (*slot, hops), buf, range)?;
-                self.transmit_or_mourn(&to, buf.get(range).ok_or(DropReason::BadLength)?)
+                let sent = self.transmit_or_mourn(&to, buf.get(range).ok_or(DropReason::BadLength)?);
+                if sent == Err(DropReason::TooBig) {
+                    let mtu = self.tables.fits_first(*slot, hops, inner);
+                    self.note_mtu(*slot, hops, mtu);
+                }
+                sent
             }
         }
+    }
+
+    /// A message of this node's own was too large for the first link of its route.
+    fn note_mtu(&mut self, slot: u16, hops: &[u8], mtu: u16) {
+        self.node.note_mtu(clock::now(), slot, hops, mtu);
+        self.collect();
     }
 
     /// Sends a message of the core's, which has no room in front.

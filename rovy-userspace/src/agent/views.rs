@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use rovy_common::wire::ErrorKind;
 use rovy_common::{Counter, DropReason, UpReason};
 
 use super::book::Seen;
@@ -309,6 +310,16 @@ fn limits(e: &super::engine::Engine, waiting: usize) -> BTreeMap<String, api::Li
     core.chain(queues).collect()
 }
 
+fn errors(e: &super::engine::Engine) -> api::ErrorStats {
+    let counts = e.node.error_counts();
+    let named = |counts: [u64; 6]| ErrorKind::ALL.iter().map(|k| k.name().to_owned()).zip(counts).collect();
+    api::ErrorStats {
+        sent: named(counts.sent),
+        received: named(counts.received),
+        disbelieved: named(counts.disbelieved),
+    }
+}
+
 pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
     let e = control.engine.borrow();
     let Ok(agent) = e.tables.counts();
@@ -322,6 +333,7 @@ pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
         cookie_replies: [&kernel, &agent].map(|c| c[Counter::CookieReply.index() as usize]).iter().sum(),
         handshakes: e.node.handshakes(),
         limits: limits(&e, control.waiting.get()),
+        errors: errors(&e),
         ..api::Stats::default()
     };
     for reason in DropReason::ALL {

@@ -14,6 +14,7 @@ use rovy_common::replay::{WORDS, Window, Words};
 use rovy_common::wire::{FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
 
+pub use refused::{Start, tell};
 pub use sealed::{Sealing, originate, pass_sealed, seal};
 
 use super::xdp::{Windows, Xdp, XdpError};
@@ -21,6 +22,7 @@ use super::{Dataplane, Seen};
 use crate::core::{Hops, wipe};
 use crate::transport::Endpoint;
 
+mod refused;
 mod sealed;
 
 /// The counters of type 6: two for each slot, drawn by atomic adds.
@@ -111,6 +113,8 @@ pub enum Switched {
     Forward(Endpoint, Range<usize>),
     /// The next link is sealed.
     Seal(Sealing),
+    /// It was dropped for this reason, and its sender may be told: it was authentic and new.
+    Refused(DropReason),
     /// The inner message, at this range, is for this node; the way back starts with the slot.
     Here {
         /// Where the inner message stands.
@@ -230,6 +234,7 @@ impl Tables {
         let bytes = message.len() as u64;
         match verdict {
             Verdict::Drop(reason) => Err(reason),
+            Verdict::Refused(reason) => Ok(Switched::Refused(reason)),
             // Only the kernel hands up.
             Verdict::Up(_) => Err(DropReason::Malformed),
             Verdict::Here(label) => {
@@ -337,6 +342,10 @@ impl hop::Tables for Tables {
     }
     fn draw(&self, counter: u32) -> Option<u64> {
         self.counters.draw(counter)
+    }
+    fn afford_refused(&self, _: u16) -> bool {
+        // The core has its own budget, of what it sends.
+        true
     }
 }
 

@@ -7,12 +7,14 @@ use rovy_common::wire::MessageType;
 use rovy_common::{Counter, DropReason, UpReason};
 
 use crate::frames::{Draft, frame, header_from, inner, wrap};
-use crate::model::encapsulate;
+use crate::model::{REFUSED as REFUSALS, encapsulate};
 use crate::{Bench, Link};
 
 const KINDS: [u32; 3] = [kind::ETHERNET, kind::UDP4, kind::UDP6];
 const FORWARDED: Option<Counter> = Some(Counter::Forwarded);
 const LOCAL: Option<Counter> = Some(Counter::Up(UpReason::Local));
+/// The first of each link: their senders are told.
+const REFUSED: Option<Counter> = Some(Counter::Up(UpReason::Refused));
 
 fn dropped(reason: DropReason) -> Option<Counter> {
     Some(Counter::Drop(reason))
@@ -47,6 +49,7 @@ pub(crate) fn run(b: &mut Bench, width: Width) {
     every_combination(b, width, &mut draft);
     labels(b, width, &mut draft);
     policy(b, width, &mut draft);
+    refusals(b, width, &mut draft);
     foreign(b, &mut draft, &route(width, &[link("udp4")]));
     sizes(b, width, &mut draft);
     truncated(b);
@@ -140,8 +143,8 @@ fn labels(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
         bytes[pos..pos + w].copy_from_slice(&hop);
         b.case("a slot at every position", &labelled(at(pos as u8, 14, bytes)), FORWARDED);
     }
-    b.case("a slot that does not exist", &labelled(at(0, 4, [0xee; 14])), dropped(DropReason::NoSlot));
-    b.case("slot 0", &labelled(at(0, 4, [0; 14])), dropped(DropReason::NoSlot));
+    b.case("a slot that does not exist", &labelled(at(0, 4, [0xee; 14])), REFUSED);
+    b.case("slot 0", &labelled(at(0, 4, [0; 14])), REFUSED);
     let back = draft(&route(width, &[eth]));
     b.case("a route that turns back", &frame(eth, &back), dropped(DropReason::UTurn));
     let mut long = draft(&hop);
@@ -149,12 +152,41 @@ fn labels(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
     b.case("a long label", &frame(eth, &long), up(UpReason::LongLabel));
 }
 
+/// What is refused goes up within the budget of its link, unmarked; nothing else is spent from it.
+fn refusals(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
+    let links = b.links.clone();
+    let from = &links["udp6 zero"];
+    let nowhere = vec![0xee; width.bytes() as usize];
+    let mut again = None;
+    for kind in [3, 7] {
+        let mut d = draft(&nowhere);
+        d.inner[0] = kind;
+        b.case("a control message to nowhere", &frame(from, &d), dropped(DropReason::NoSlot));
+    }
+    let back = route(width, &[from]);
+    b.case("a route that turns back is no refusal", &frame(from, &draft(&back)), dropped(DropReason::UTurn));
+    for n in 0..REFUSALS {
+        let mut d = draft(&nowhere);
+        d.inner[0] = [1, 2, 4][n as usize % 3];
+        let f = frame(from, &d);
+        b.case("within the budget", &f, REFUSED);
+        again = Some(f);
+    }
+    let over = frame(from, &draft(&nowhere));
+    b.case("beyond the budget", &over, dropped(DropReason::NoSlot));
+    b.case("beyond the budget, again", &over, dropped(DropReason::Replay));
+    // What went up is the agent's to mark.
+    b.case("one that went up, again", &again.unwrap(), dropped(DropReason::NoSlot));
+    let other = &links["udp4 zero"];
+    b.case("another link has its own budget", &frame(other, &draft(&nowhere)), REFUSED);
+}
+
 fn policy(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
     let links = b.links.clone();
     let eth = &links["eth"];
     let to = |name: &str| route(width, &[&links[name]]);
     let from_eth = [
-        ("tx expired", dropped(DropReason::Expired)),
+        ("tx expired", REFUSED),
         ("no redirect", up(UpReason::EgressUnsupported)),
         ("sealed out", up(UpReason::Sealed)),
         ("no port", dropped(DropReason::EgressDown)),
@@ -164,7 +196,7 @@ fn policy(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
         b.case(name, &frame(eth, &draft(&to(name))), expected);
     }
     let from = [
-        ("no transit", dropped(DropReason::NotAllowed)),
+        ("no transit", REFUSED),
         ("sealed in", dropped(DropReason::NotAllowed)),
         ("rx expired", dropped(DropReason::Expired)),
         ("source unknown", up(UpReason::Moved)),
@@ -180,7 +212,7 @@ fn policy(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
     let mut moved = frame(&links["sealed in"], &draft(&to("udp6")));
     moved[11] ^= 1;
     b.case("over a sealed link from elsewhere", &moved, dropped(DropReason::NotAllowed));
-    for (len, expected) in [(1500 - 28 - 52, up(UpReason::Sealed)), (1500 - 28 - 51, dropped(DropReason::TooBig))] {
+    for (len, expected) in [(1500 - 28 - 52, up(UpReason::Sealed)), (1500 - 28 - 51, REFUSED)] {
         let mut d = draft(&to("sealed out"));
         d.inner = inner(len);
         b.case("a size that just fits a sealed link, or not", &frame(eth, &d), expected);
@@ -267,7 +299,7 @@ fn sizes(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
     b.case("exactly the egress MTU", &frame(eth, &d), FORWARDED);
     let mut d = draft(&route(width, &[&links["narrow"]]));
     d.inner = inner(200 - 48 - 40 + 1);
-    b.case("a byte more", &frame(eth, &d), dropped(DropReason::TooBig));
+    b.case("a byte more", &frame(eth, &d), REFUSED);
     for link in [eth, udp4, &links["udp6"]] {
         let mut d = draft(&route(width, &[&links["udp4 zero"]]));
         d.inner = inner(8800);
@@ -333,7 +365,7 @@ fn truncated(b: &mut Bench) {
                 }
             }
             let expected = match known {
-                MessageType::Transit => dropped(DropReason::NoSlot),
+                MessageType::Transit => REFUSED,
                 MessageType::Control => dropped(DropReason::Malformed),
                 MessageType::Hello => dropped(DropReason::BadMac1),
                 MessageType::Beacon => up(UpReason::Control),

@@ -19,6 +19,9 @@ const XDP_REDIRECT: u32 = 4;
 pub(crate) const LINEAR_AT_MOST: usize = 3000;
 pub(crate) const FRAGMENTED_FROM: usize = 4000;
 
+/// Refused messages of each link that go up; no token grows during a test.
+pub(crate) const REFUSED: u64 = 30;
+
 /// What becomes of a frame.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -33,6 +36,8 @@ pub(crate) struct Model {
     rx: BTreeMap<u32, (RxLink, Window)>,
     tx: BTreeMap<u16, TxLink>,
     drawn: RefCell<BTreeMap<u32, u64>>,
+    /// Refused messages of each slot that went up.
+    refused: RefCell<BTreeMap<u16, u64>>,
     stats: BTreeMap<u16, SlotStats>,
     ports: BTreeSet<u32>,
     pub(crate) locals: HashSet<LocalKey>,
@@ -62,6 +67,13 @@ impl Tables for Model {
         let next = drawn.get_mut(&counter)?;
         *next += 1;
         Some(*next - 1)
+    }
+    fn afford_refused(&self, slot: u16) -> bool {
+        let mut refused = self.refused.borrow_mut();
+        let so_far = refused.entry(slot).or_default();
+        let affords = *so_far < REFUSED;
+        *so_far += u64::from(affords);
+        affords
     }
 }
 
@@ -135,6 +147,7 @@ impl Model {
             rx,
             tx,
             drawn,
+            refused: RefCell::default(),
             stats: BTreeMap::new(),
             ports,
             locals: HashSet::new(),
@@ -272,7 +285,7 @@ impl Model {
             Verdict::Here(_) => return Err(Counter::Up(UpReason::Local)),
             Verdict::Up(r) => return Err(Counter::Up(r)),
             Verdict::Seal(..) => return Err(Counter::Up(UpReason::Sealed)),
-            Verdict::Drop(r) => return Err(Counter::Drop(r)),
+            Verdict::Drop(r) | Verdict::Refused(r) => return Err(Counter::Drop(r)),
             Verdict::Forward(tx, out) => (*tx, out),
         };
         if !self.ports.contains(&tx.port) {

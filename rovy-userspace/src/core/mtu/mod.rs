@@ -8,10 +8,13 @@ mod path;
 pub(super) use path::Ask;
 use path::PathMtu;
 
+use rovy_common::encap;
+use rovy_common::hop::{Message, SEALED_MORE};
+
 use super::routes::Way;
 
 /// What every path carries: an underlay of 1280 bytes over UDP/IPv6, a long label, sealed. Less is not believed, whoever says it.
-pub(super) const FLOOR: u16 = 1280 - 48 - 68;
+pub const FLOOR: u16 = (1280 - (encap::UDP6 - encap::ETH) - Message::<4>::HEAD) as u16 - SEALED_MORE as u16;
 /// What a path is taken to carry whose first link nobody has measured: an underlay of 1500 bytes over UDP/IPv6.
 pub(super) const USUAL: u16 = 1500 - 48;
 

@@ -81,6 +81,11 @@ impl PathMtu {
         self.cap.map_or(limit, |cap| cap.min(limit))
     }
 
+    /// What was said or proven to be less than the first link takes, if anything was.
+    pub(in crate::core) fn told(&self) -> Option<u16> {
+        self.cap
+    }
+
     /// A message of `size` bytes is to be sent, or was refused for its length. Whether that may be a reason to try something.
     pub(in crate::core) fn want(&mut self, now_ns: u64, size: u16) -> bool {
         if size <= FLOOR {
@@ -108,14 +113,6 @@ impl PathMtu {
             (self.cap, self.search) = (Some(mtu), None);
             self.proven.take_if(|(size, _)| *size > mtu);
             self.raise_ns = now_ns + RAISE_NS;
-        }
-    }
-
-    /// The host itself could not send a message of this size.
-    pub(in crate::core) fn refused(&mut self, size: u16) {
-        if size > FLOOR {
-            self.trial = None;
-            self.shrink(size);
         }
     }
 

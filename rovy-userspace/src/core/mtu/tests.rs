@@ -139,7 +139,7 @@ proptest! {
             match what {
                 0 => drop(mtu.want(now_ns, value)),
                 1 => mtu.too_big(now_ns, value, limit),
-                2 => mtu.refused(value.min(limit)),
+                2 => mtu.too_big(now_ns, mtu.usable(limit).saturating_sub(value % 300), limit),
                 3 => limit = value.max(FLOOR),
                 4 => if let Some(nonce) = asked.get(usize::from(value) % asked.len().max(1)) { mtu.answered(now_ns, *nonce) },
                 _ => {

@@ -29,7 +29,10 @@ impl Node {
     pub(super) fn data(&mut self, now: Now, origin: &Origin, message: &mut [u8]) -> Result<Inbound, DropReason> {
         let (head, _) = Data::ref_from_prefix(message).map_err(|_| DropReason::BadLength)?;
         let index = head.receiver_index.get();
-        let session = self.session(index).ok_or(DropReason::UnknownIndex)?;
+        let Some(session) = self.session(index) else {
+            self.no_session(now, origin, message);
+            return Err(DropReason::UnknownIndex);
+        };
         let id = session.peer;
         let (kind, body) = session.open(now.mono_ns, message)?;
         self.heard(now, origin, id, index, kind);
@@ -154,6 +157,9 @@ impl Node {
             return Err(DropReason::BadInnerSource);
         }
         let Some(id) = self.destination(now, destination, bytes)? else { return Ok(None) };
+        if self.is_cut(now, id) {
+            return Err(DropReason::NoRoute);
+        }
         let peer = self.peers.get_mut(&id).ok_or(DropReason::NoRoute)?;
         if let Some(index) = peer.current {
             let fit = self.fit(now, id, packet.len());
@@ -165,7 +171,7 @@ impl Node {
                 peer.bytes[1] += packet.len() as u64;
             }
             if let Fit::Pieces(room) = fit {
-                self.cut(now, id, buf.get(packet).unwrap_or_default(), room)?;
+                self.send_cut(now, id, buf.get(packet).unwrap_or_default(), room)?;
                 self.watch(now, id, index);
                 return Ok(None);
             }

@@ -4,6 +4,7 @@ mod beacons;
 mod data;
 mod echo;
 mod entries;
+mod errors;
 mod handshakes;
 mod limits;
 mod links;
@@ -18,6 +19,7 @@ mod search;
 mod timers;
 mod views;
 
+pub(super) use errors::Told as ErrorsTold;
 pub use limits::Use;
 pub use mtu::Sent;
 pub use sealed::Sealed;
@@ -33,6 +35,7 @@ use rovy_common::{DropReason, wire};
 use super::action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
 use super::discovery::{Discovery, Standing};
 use super::echo::Echoes;
+use super::errors::Errors;
 use super::fragment::Joiner;
 use super::index::Indices;
 use super::peer::{Peer, PeerSource, Psk};
@@ -124,6 +127,7 @@ pub struct Node {
     slots: Slots,
     stamps: Stamps,
     echoes: Echoes,
+    errors: Errors,
     last_timestamp: Stamp,
     discovery: Discovery,
     half_open: usize,
@@ -166,6 +170,7 @@ impl Node {
             slots: Slots::new(config.width),
             stamps: Stamps::default(),
             echoes: Echoes::default(),
+            errors: Errors::default(),
             last_timestamp: Stamp::default(),
             discovery: Discovery::default(),
             half_open: 0,

@@ -59,16 +59,26 @@ impl Node {
     /// A hop of a route, or the host itself, said that messages of at most `mtu` bytes pass, without the transit header. An empty route is
     /// the link to a neighbour as well. What cannot be is not believed.
     pub fn note_mtu(&mut self, now: Now, slot: u16, hops: &[u8], mtu: u16) {
-        let way = (slot, hops.iter().copied().collect());
-        let ids: Vec<PeerId> =
-            self.peers.iter().filter(|(_, p)| p.mtus.get(&way).is_some()).map(|(id, _)| *id).collect();
+        let Ok(hops) = super::Hops::try_from(hops) else { return };
+        let way = (slot, hops);
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
-            let limit = self.way_in_use(id).filter(|(w, _)| *w == way).map_or(u16::MAX, |(_, limit)| limit);
-            if let Some(path) = self.peers.get_mut(&id).and_then(|p| p.mtus.get_mut(&way)) {
-                path.too_big(now.mono_ns, mtu, limit);
+            let used = self.way_in_use(id).filter(|(used, _)| *used == way);
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            if used.is_some() || peer.routes.ways().any(|known| *known == way) {
+                let limit = used.map_or(u16::MAX, |(_, limit)| limit);
+                peer.mtus.of(&way).too_big(now.mono_ns, mtu, limit);
                 self.wake(now.mono_ns);
             }
         }
+    }
+
+    /// The longest message that fits the route which packets to a peer take now, in bytes, as far as hops and echoes told; `None`
+    /// while none said less than the first link.
+    #[must_use]
+    pub fn path_mtu(&self, id: PeerId) -> Option<u16> {
+        let (way, _) = self.way_in_use(id)?;
+        self.peers.get(&id)?.mtus.get(&way)?.told()
     }
 
     /// The largest packet that is sent to an address, in bytes; never less than 1280, as up to there packets go in pieces. `None` without a
@@ -95,17 +105,6 @@ impl Node {
         let (way, limit) = self.way_in_use(id)?;
         let peer = self.peers.get(&id)?;
         Some(peer.mtus.get(&way).map_or(limit, |path| path.usable(limit)))
-    }
-
-    /// The host could not send a packet to an address for its length, although it should have fitted.
-    pub fn refused(&mut self, now: Now, to: Ipv6Addr, length: usize) {
-        let Some(id) = self.by_address.get(&to).copied() else { return };
-        let Some((way, _)) = self.way_in_use(id) else { return };
-        if let Some(peer) = self.peers.get_mut(&id) {
-            let size = u16::try_from(length).unwrap_or(u16::MAX).saturating_add(AROUND);
-            peer.mtus.of(&way).refused(size);
-            self.wake(now.mono_ns);
-        }
     }
 
     /// The way that packets to a peer take, and what its first link and the peer's receiver take over it.
@@ -155,7 +154,7 @@ impl Node {
     }
 
     /// Seals a packet in pieces, which [`Node::piece`] hands out.
-    pub(super) fn cut(&mut self, now: Now, id: PeerId, packet: &[u8], room: usize) -> Result<(), DropReason> {
+    pub(super) fn send_cut(&mut self, now: Now, id: PeerId, packet: &[u8], room: usize) -> Result<(), DropReason> {
         if self.pieces.len() >= PIECES {
             return Err(DropReason::QueueFull);
         }

@@ -88,7 +88,7 @@ impl Node {
     }
 
     /// No route to a peer answers: looks for others.
-    fn search(&mut self, now: Now, id: PeerId) {
+    pub(super) fn search(&mut self, now: Now, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.search = true;
         if peer.attempt.is_none() {

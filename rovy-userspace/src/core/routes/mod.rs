@@ -363,7 +363,8 @@ impl Routes {
         orders
     }
 
-    fn any_alive(&self) -> bool {
+    /// Whether one of them may work.
+    pub(super) fn any_alive(&self) -> bool {
         self.all.iter().any(|r| r.state != RouteState::Dead)
     }
 

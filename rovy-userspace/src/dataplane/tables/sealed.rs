@@ -69,6 +69,7 @@ impl Tables {
         let head0 = head::<W>(inner.len())?;
         match hop::opened(&*self, self.width, &rx, head0, &label, [word(0), word(8)]) {
             Verdict::Drop(reason) => Err(reason),
+            Verdict::Refused(reason) => Ok(Switched::Refused(reason)),
             // Only the kernel hands up.
             Verdict::Up(_) => Err(DropReason::Malformed),
             Verdict::Here(label) => Switched::here(&label, inner, rx.slot),

@@ -42,7 +42,7 @@ const OF_LINKS: [&str; 6] = ["RX", "REPLAY", "SLOTS", "TX", "COUNTERS", "PORTS"]
 const SHARED: [&str; 2] = ["REPLAY", "COUNTERS"];
 const MMAPABLE: u32 = 1 << 10;
 
-pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 14] {
+pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 15] {
     let slots = width.slots();
     let array = |name, value, entries| Shape { name, kind: MapType::Array, key: 4, value, entries };
     let per_cpu = |name, value, entries| Shape { name, kind: MapType::PerCpuArray, key: 4, value, entries };
@@ -54,6 +54,7 @@ pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 14] {
         array("SLOTS", 4, slots),
         array("TX", size_of::<TxLink>(), 2 * slots),
         array("COUNTERS", 8, 2 * slots),
+        array("REFUSED", 8, slots),
         per_cpu("COUNTS", 8, COUNTERS),
         per_cpu("SLOT_STATS", size_of::<SlotStats>(), slots),
         Shape { name: "PORTS", kind: MapType::DevMap, key: 4, value: 8, entries: PORTS },
