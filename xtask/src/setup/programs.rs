@@ -6,12 +6,13 @@ use super::toolchain;
 use crate::sh;
 
 /// For namespaces and devices: a program and its package.
-const NET: [(&str, &str); 9] = [
+const NET: [(&str, &str); 10] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("nsenter", "util-linux"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
+    ("iperf3", "iperf3"),
     ("traceroute", "traceroute"),
     ("mtr", "mtr-tiny"),
     ("tcpdump", "tcpdump"),
