@@ -148,11 +148,17 @@ fn another_route(link: Link, mode: Mode, loss: Loss) -> Result<()> {
     let stats = web.believed(&["no_slot", "link_down"])?;
     wait::until("another route", DEADLINE, || Ok(web.middle()?.filter(|m| *m != middle)))
         .map_err(|e| web.explain(e))?;
-    let after = load.mark();
-    wait::until("200 more pings", DEADLINE, || Ok((load.mark() >= after + 200).then_some(())))?;
-    wait::until("the last answers", DEADLINE, || Ok((load.summary(after, after + 200).lost() == 0).then_some(())))
-        .map_err(|e| web.explain(e))?;
-    println!("{link} {mode}: {} of 10 ms pings lost, {:?}", load.summary(before, after + 200).lost(), stats.errors);
+    let mut after = load.mark();
+    wait::until("a hundred answers in a row", DEADLINE, || {
+        let now = load.settled_mark(Duration::from_millis(500));
+        let lost = load.summary(after, now.max(after)).lost();
+        if lost > 0 {
+            after = now;
+        }
+        Ok((lost == 0 && now >= after + 100).then_some(()))
+    })
+    .map_err(|e| web.explain(e))?;
+    println!("{link} {mode}: {} of 10 ms pings lost, {:?}", load.summary(before, after + 100).lost(), stats.errors);
     let told = web.agents[middle].stats()?.errors.sent;
     ensure!(of(&told, "no_slot") + of(&told, "link_down") > 0, "{told:?}");
     Ok(())
