@@ -393,7 +393,23 @@ pub struct Probe {
 /// Hops a probe may make, and bytes of its label: those of a long label.
 pub const PROBE_HOPS: usize = 30;
 
-/// Body of codec [`codec::ECHO`].
+/// Body of codec [`codec::FRAGMENT`], followed by at least one byte of the packet.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Fragment {
+    /// The same in all pieces of a packet, another for the next packet.
+    pub id: U32,
+    /// Bits 0 to 14: where the piece stands in the packet, in bytes. Bit 15: it is not the last one.
+    pub offset: U16,
+}
+
+/// Set in [`Fragment::offset`] of all pieces but the last.
+pub const FRAGMENT_MORE: u16 = 0x8000;
+
+/// Longest IPv6 packet that travels in pieces, bytes: what every IPv6 link has to carry.
+pub const FRAGMENTED: usize = 1280;
+
+/// Body of codec [`codec::ECHO`]. A request may be longer: zeros follow, as many as are to be tried.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Echo {
@@ -461,6 +477,8 @@ pub mod codec {
     pub const ECHO: u32 = 5;
     /// Between neighbours: a search for a node, a [`super::Probe`].
     pub const PROBE: u32 = 6;
+    /// A piece of an IPv6 packet that is too long for the route: a [`super::Fragment`].
+    pub const FRAGMENT: u32 = 7;
 }
 
 /// Feature bits of a handshake payload.
@@ -546,6 +564,7 @@ const _: () = assert!(size_of::<KeyAnswer>() == 48);
 const _: () = assert!(size_of::<ErrorMessage>() == 80);
 const _: () = assert!(size_of::<Probe>() == 186);
 const _: () = assert!(size_of::<Echo>() == 16);
+const _: () = assert!(size_of::<Fragment>() == 6);
 const _: () = assert!(size_of::<LinkMessage>() == 16);
 
 #[cfg(test)]

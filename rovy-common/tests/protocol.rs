@@ -6,7 +6,7 @@ use std::mem::offset_of;
 
 use rovy_common::DropReason;
 use rovy_common::wire::{
-    Beacon, Control, CookieReply, Data, Echo, EchoReply, EchoRequest, ErrorKind, ErrorMessage, Header, Hello,
+    Beacon, Control, CookieReply, Data, Echo, EchoReply, EchoRequest, ErrorKind, ErrorMessage, Fragment, Header, Hello,
     KeyAnswer, LinkMessage, Probe, Response, Transit,
 };
 
@@ -54,6 +54,7 @@ fn message_layouts_are_those_of_the_document() {
         layout!(KeyAnswer { control, public_key }),
         layout!(Probe { id, origin, target, hops_left, visited, label_len, reserved, marks, label }),
         layout!(Echo { op, reserved, nonce }),
+        layout!(Fragment { id, offset }),
         layout!(LinkMessage { op, link, reserved, receiver_index, nonce }),
     ];
     for (name, fields) in layouts {

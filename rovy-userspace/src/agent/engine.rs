@@ -22,6 +22,7 @@ use crate::core::{ALL_NODES, Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, O
 use crate::dataplane::{self, Admission, Dataplane as _, Gate, Tables};
 use crate::fc00::firewall::{Firewall, Setup};
 use crate::fc00::packet;
+use crate::fc00::trace::Traces;
 use crate::transport::{Batch, Endpoint, Received, drop_reason};
 
 /// Actions that may wait for the linker before sockets are read no further.
@@ -37,6 +38,7 @@ pub(super) struct Engine {
     pub(super) links: Links,
     pub(super) host: Host,
     pub(super) firewall: Firewall,
+    pub(super) traces: Traces,
     pub(super) discovery: Discovery,
     /// Every peer ever seen.
     pub(super) book: Book,
@@ -76,6 +78,7 @@ impl Engine {
             listeners,
             links: Links::default(),
             host,
+            traces: Traces::default(),
             discovery: Discovery::new(false, BEACON_INTERVAL),
             book: Book::default(),
             memory: None,
@@ -191,15 +194,24 @@ impl Engine {
     pub(super) fn hand_over(&mut self, origin: &Origin, message: &mut [u8]) -> Result<(), DropReason> {
         let taken = self.node.message(clock::now(), origin, message);
         self.collect();
+        self.answer_traces();
         match taken? {
             Inbound::Done => Ok(()),
             Inbound::Packet(range) => self.let_in(message.get(range).ok_or(DropReason::BadLength)?),
+            Inbound::Joined(packet) => self.let_in(&packet),
             Inbound::Sealed(sealed) => self.take_sealed(&sealed, message),
         }
     }
 
     /// An IPv6 packet from the TUN, at `packet` of a buffer with room around it.
     pub(super) fn take_packet(&mut self, buf: &mut [u8], packet: Range<usize>) {
+        if self.passes_hops(buf.get_mut(packet.clone()).unwrap_or_default()) {
+            self.leave(buf, packet);
+        }
+    }
+
+    /// Sends a packet on its way.
+    pub(super) fn leave(&mut self, buf: &mut [u8], packet: Range<usize>) {
         if let Err(reason) = self.seal_packet(buf, packet.clone()) {
             self.tables.count(Counter::Drop(reason));
             self.refuse(reason, buf.get(packet).unwrap_or_default());
@@ -223,24 +235,7 @@ impl Engine {
         self.collect();
         match sealed? {
             Some(out) => self.send(&out.path, buf, out.message),
-            None => Ok(()),
-        }
-    }
-
-    /// A packet waited for a node that was not found.
-    pub(super) fn unreachable(&mut self, packet: &[u8]) {
-        self.tables.count(Counter::Drop(DropReason::NoRoute));
-        self.refuse(DropReason::NoRoute, packet);
-    }
-
-    /// Tells a program on this host what became of its packet, if it is one of which programs are told.
-    fn refuse(&mut self, reason: DropReason, packet: &[u8]) {
-        let from = self.node.id().address();
-        let known = packet::destination(packet).is_some_and(|to| self.node.knows(to));
-        let code = packet::Unreachable::of(reason, known);
-        if let Some(answer) = code.and_then(|code| packet::unreachable(packet, code, from)) {
-            // The program only waits longer when this does not fit either.
-            let _ = self.host.deliver(&answer);
+            None => self.send_pieces(),
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use rovy_common::encap::Macs;
+use rovy_common::Counter;
+use rovy_common::encap::{self, Macs};
 use rovy_common::maps::{RxLink, Source, TxLink, neighbour_id, tx_flag};
 
 use super::counters::Positions;
@@ -124,9 +125,9 @@ impl Linker {
             Action::Silence(slot) => self.silence(slot),
             Action::Connected(peer) => tracing::info!(%peer, "connected"),
             Action::Disconnected(peer) => tracing::info!(%peer, "disconnected"),
-            // Asked for when a packet comes: `Node::path_mtu`.
-            Action::PathMtu { .. } => {}
             Action::Unreachable(packet) => self.engine.borrow_mut().unreachable(&packet),
+            Action::Again(packet) => self.engine.borrow_mut().again(&packet),
+            Action::Dropped(reason) => self.engine.borrow_mut().tables.count(Counter::Drop(reason)),
         }
     }
 
@@ -231,6 +232,9 @@ impl Linker {
             public_key: *link.peer.public_key(),
             ..TxLink::default()
         };
+        let around = |wire: &Wire| (encap::header_len(wire.kind) - encap::ETH) as u32;
+        let largest = wire.as_ref().ok().map(|w| u16::try_from(w.mtu.saturating_sub(around(w))).unwrap_or(u16::MAX));
+        e.node.set_link_mtu(link.slot, largest);
         let why = match wire {
             Err(why) => why,
             Ok(wire) => {
@@ -291,6 +295,7 @@ impl Linker {
     fn silence(&self, slot: u16) {
         let mut e = self.engine.borrow_mut();
         e.links.tx.remove(&slot);
+        e.node.set_link_mtu(slot, None);
         let Ok(()) = e.tables.clear_transmit(slot);
         if let Some(xdp) = e.kernel.xdp()
             && let Err(error) = xdp.clear_transmit(slot)

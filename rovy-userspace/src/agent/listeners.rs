@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use rovy_common::encap;
 use tokio::task::JoinHandle;
 
 use super::engine::Shared;
@@ -16,6 +17,8 @@ use crate::transport::{Batch, Endpoint, EthernetError, EthernetSocket, Transport
 const BATCH: usize = 16;
 /// The largest frame read from Ethernet, jumbo frames included.
 const FRAME: usize = 9_216;
+/// The largest message this node takes: what is left of a frame.
+pub(super) const LARGEST: u16 = (FRAME - encap::ETH) as u16;
 
 /// The socket of a listener.
 #[derive(Clone)]

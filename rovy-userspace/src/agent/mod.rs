@@ -1,5 +1,6 @@
 //! The running agent: one thread moves packets between sockets, TUN, core and dataplane; another serves the API.
 
+mod answers;
 mod book;
 mod clock;
 mod commands;
@@ -118,7 +119,7 @@ fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node>
         transit: config.node.transit == Transit::Allow,
         sessions: config.limits.sessions.next_power_of_two(),
         peers: config.limits.peers as usize,
-        receive_mtu: None,
+        receive_mtu: Some(listeners::LARGEST),
         aes: fast_aes(),
         handshakes: config.limits.handshakes as usize,
         psk: config.node.psk_file.as_ref().map_or_else(|| Ok(Psk::default()), |f| psk(path, f))?,

@@ -62,6 +62,7 @@ pub(super) async fn timer(engine: Shared) {
                 if e.node.deadline() <= clock::mono_ns() {
                     e.node.timeout(clock::now());
                     e.collect();
+                    e.answer_traces();
                 }
             }
             () = changed.notified() => {}

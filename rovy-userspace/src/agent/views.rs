@@ -324,6 +324,7 @@ pub(super) fn routes(control: &Control) -> Vec<api::RouteInfo> {
             rtt_ns: r.rtt_ns,
             loss: f64::from(r.loss_permille) / 1000.0,
             why: r.why.map(|w| w.words().to_owned()),
+            mtu_bytes: r.mtu,
         })
     };
     views.iter().filter_map(info).collect()

@@ -279,6 +279,9 @@ pub struct RouteInfo {
     /// Why packets take it.
     #[serde(default)]
     pub why: Option<String>,
+    /// The largest packet that goes over it in one piece, while packets take it.
+    #[serde(default)]
+    pub mtu_bytes: Option<u16>,
 }
 
 /// `/v0/ping`: an echo.

@@ -245,12 +245,13 @@ pub(super) fn routes(routes: &[RouteInfo]) -> String {
                 used.into(),
                 rtt,
                 format!("{:.0} %", r.loss * 100.0),
+                r.mtu_bytes.map(|mtu| mtu.to_string()).unwrap_or_default(),
                 r.age_s.map(seconds).unwrap_or_default(),
                 text(r.why.as_ref()),
             ]
         })
         .collect();
-    let head = ["PEER", "ROUTE", "HOPS", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "AGE", "WHY"];
+    let head = ["PEER", "ROUTE", "HOPS", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "MTU", "AGE", "WHY"];
     format!("{}\nnext: ping {}\n", table(head, &rows), routes[0].peer_id.address())
 }
 

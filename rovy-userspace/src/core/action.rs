@@ -1,6 +1,7 @@
 //! What the core tells the agent to do.
 
 use arrayvec::ArrayVec;
+use rovy_common::DropReason;
 use rovy_common::maps::{HopKeys, TransitRate, rx_flag, tx_flag};
 
 use super::discovery::Outlet;
@@ -147,17 +148,13 @@ pub enum Action {
     Connected(PeerId),
     /// The last session with this peer ended.
     Disconnected(PeerId),
-    /// No larger data message than this fits a route: [`Node::path_mtu`](crate::core::Node::path_mtu) tells it from now on.
-    PathMtu {
-        /// The sender's own first link.
-        slot: u16,
-        /// The label's route bytes.
-        hops: Hops,
-        /// In bytes, without any transit header.
-        mtu: u16,
-    },
     /// An IPv6 packet that waited for a node nobody answered for: tell its sender.
     Unreachable(Vec<u8>),
+    /// An IPv6 packet that waited for a session and is not to be sent as it stands: give it to [`Node::packet`](super::Node::packet)
+    /// again, as from the TUN.
+    Again(Vec<u8>),
+    /// Something was dropped: count it.
+    Dropped(DropReason),
 }
 
 #[cfg(test)]

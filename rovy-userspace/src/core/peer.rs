@@ -9,6 +9,7 @@ use super::action::{Hops, Path};
 use super::cookie::{Asked, Cookies};
 use super::handshake::Initiation;
 use super::link::{LINKS, LinkState};
+use super::mtu::Mtus;
 use super::node::ErrorsTold;
 use super::routes::{RouteState, Routes, Why};
 use super::time::{SECOND, TAI64N_LEN};
@@ -76,6 +77,10 @@ pub(super) struct Peer {
     /// Keep trying for ever.
     pub(super) persistent: bool,
     pub(super) routes: Routes,
+    /// How long a message each way carries.
+    pub(super) mtus: Mtus,
+    /// Packets that were sent in pieces; each has its number.
+    pub(super) cut: u32,
     /// What is known of it did not answer, or a new link is there: the next hello goes into a probe too.
     pub(super) search: bool,
     /// The last probe for ways to it while it is a neighbour.
@@ -273,4 +278,6 @@ pub struct RouteView {
     pub loss_permille: u16,
     /// Why it is in use.
     pub why: Option<Why>,
+    /// The largest packet that goes over it in one piece, in bytes, while it is in use.
+    pub mtu: Option<u16>,
 }

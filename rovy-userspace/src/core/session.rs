@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use rovy_common::maps::HopKeys;
 use rovy_common::replay::{self, Window};
-use rovy_common::wire::{AEAD_TAG, Data, Echo, FLAG_VERSION_MASK, Header, MessageType, QUOTE, codec, echo};
+use rovy_common::wire::{
+    AEAD_TAG, Data, Echo, FLAG_VERSION_MASK, FRAGMENT_MORE, Header, MessageType, QUOTE, codec, echo,
+};
 use rovy_common::{DropReason, wire};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
@@ -52,6 +54,8 @@ pub(super) struct Session {
     pub(super) suite: Suite,
     /// Transit over its links goes inside its data messages.
     pub(super) sealed: bool,
+    /// The longest message the peer takes, as it said.
+    pub(super) receive_mtu: Option<u16>,
     /// Tells the session's keys from those of all others of this node.
     pub(super) serial: u64,
     /// Hop keys of each link: this node's direction, the peer's direction.
@@ -96,6 +100,7 @@ pub(super) struct Terms {
     pub(super) path: Path,
     pub(super) suite: Suite,
     pub(super) sealed: bool,
+    pub(super) receive_mtu: Option<u16>,
 }
 
 /// Whether a message is what a session is for. Messages about links, echoes and probes keep none alive, and nobody owes an
@@ -141,7 +146,14 @@ fn sealed_so(plain: &[u8; 16], length: usize, source: Ipv6Addr) -> bool {
     let around = FRONT + AEAD_TAG;
     match u32::from_le_bytes(*kind) {
         codec::KEEPALIVE => length == around,
-        codec::ECHO => length == around + size_of::<Echo>() && matches!(body[0], echo::REQUEST | echo::REPLY),
+        // Longer ones try how much passes; their reserved bytes are zero.
+        codec::ECHO => {
+            let size = length.checked_sub(around + size_of::<Echo>());
+            let known = size.is_some_and(|more| more == 0 || body[0] == echo::REQUEST);
+            known && matches!(body[0], echo::REQUEST | echo::REPLY) && body[1..8] == [0; 7]
+        }
+        // The first piece of a packet: offset zero, more to come, a packet of version 6.
+        codec::FRAGMENT => body[4..6] == FRAGMENT_MORE.to_le_bytes() && body[6] >> 4 == 6,
         // Version, payload length, start of the source.
         codec::IPV6 => {
             let payload = usize::from(u16::from_be_bytes([body[4], body[5]]));
@@ -153,7 +165,7 @@ fn sealed_so(plain: &[u8; 16], length: usize, source: Ipv6Addr) -> bool {
 
 impl Session {
     pub(super) fn new(now_ns: u64, terms: Terms, keys: &TransportKeys) -> Option<Self> {
-        let Terms { peer, remote, initiator, path, suite, sealed } = terms;
+        let Terms { peer, remote, initiator, path, suite, sealed, receive_mtu } = terms;
         Some(Self {
             peer,
             remote,
@@ -164,6 +176,7 @@ impl Session {
             strayed: false,
             suite,
             sealed,
+            receive_mtu,
             serial: 0,
             hops: std::array::from_fn(|n| {
                 (kdf::hop_keys(&keys.send, n as u32), kdf::hop_keys(&keys.receive, n as u32))
@@ -313,7 +326,7 @@ impl Session {
             self.busy_ns = Some(now_ns);
             self.waits_since.get_or_insert(now_ns);
             // Transit goes where its slot leads; its echo is told by the traffic of the slots.
-            if kind == codec::IPV6 && self.detour.is_none() {
+            if matches!(kind, codec::IPV6 | codec::FRAGMENT) && self.detour.is_none() {
                 self.links.sent(now_ns);
             }
         }

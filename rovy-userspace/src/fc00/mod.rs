@@ -9,6 +9,7 @@ pub mod firewall;
 mod given;
 pub mod packet;
 pub mod routing;
+pub mod trace;
 pub mod tun;
 
 pub use routing::Routing;

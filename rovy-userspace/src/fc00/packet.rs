@@ -121,6 +121,15 @@ pub fn too_big(packet: &[u8], mtu: u32, from: Ipv6Addr) -> Option<Vec<u8>> {
     answer(packet, Icmpv6Types::PacketTooBig, 0, mtu.max(MIN_MTU), from)
 }
 
+/// The ICMPv6 error that says a packet's hop limit ended at the node with the address `from`. `None` as in [`unreachable()`].
+#[must_use]
+pub fn time_exceeded(packet: &[u8], from: Ipv6Addr) -> Option<Vec<u8>> {
+    if destination(packet)?.is_multicast() {
+        return None;
+    }
+    answer(packet, Icmpv6Types::TimeExceeded, 0, 0, from)
+}
+
 fn answer(packet: &[u8], kind: Icmpv6Type, code: u8, word: u32, from: Ipv6Addr) -> Option<Vec<u8>> {
     check(packet).ok()?;
     let to = source(packet)?;

@@ -106,12 +106,14 @@ proptest! {
         }
         let _ = (source(&bytes), destination(&bytes));
         let sane = check(&bytes);
-        for answer in [too_big(&bytes, mtu, HERE), unreachable(&bytes, Unreachable::Port, HERE)].into_iter().flatten() {
+        let unreachable_ = unreachable(&bytes, Unreachable::Port, HERE);
+        for answer in [too_big(&bytes, mtu, HERE), unreachable_, time_exceeded(&bytes, HERE)].into_iter().flatten() {
             prop_assert_eq!(sane, Ok(()));
             prop_assert_eq!(check(&answer), Ok(()));
             prop_assert!(answer.len() <= 1280);
             prop_assert_eq!(sum(&answer), 0xffff);
             prop_assert_eq!(unreachable(&answer, Unreachable::Port, A), None);
+            prop_assert_eq!(time_exceeded(&answer, A), None);
         }
     }
 }

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use rovy_common::wire::{Beacon, MessageType, check_bytes};
-use rovy_userspace::core::{
-    Action, HEADROOM, Heard, Hops, Inbound, LEAST_FIT, Node, Now, Origin, Path, TAILROOM, mac1, mac1_key,
-};
+use rovy_userspace::core::{Action, HEADROOM, Heard, Hops, Inbound, Node, Now, Origin, Path, TAILROOM, mac1, mac1_key};
 use rovy_userspace::fc00::packet::{destination, source};
 use rovy_userspace::identity::PeerId;
 use rovy_userspace::transport::Endpoint;
@@ -212,6 +210,7 @@ impl World {
                 let body = bytes.get(sealed.body).unwrap_or_default();
                 assert_eq!(body.get(..SEALED.len()), Some(&SEALED[..]), "transit that nobody sealed");
             }
+            Ok(Inbound::Joined(packet)) => assert!(packet.is_empty(), "nothing was cut"),
             Ok(Inbound::Done) | Err(_) => {}
         }
     }
@@ -294,8 +293,8 @@ impl World {
                 }
                 Action::Disconnected(peer) => assert!(self.connected[n].remove(&peer), "disconnected twice"),
                 Action::Expect(index) => assert!(index != 0),
-                Action::PathMtu { mtu, .. } => assert!(mtu >= LEAST_FIT),
                 Action::Beacon(..) | Action::Forget(_) | Action::Silence(_) | Action::Unreachable(_) => {}
+                Action::Again(_) | Action::Dropped(_) => {}
             }
         }
         let node = &self.nodes[n];

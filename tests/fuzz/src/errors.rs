@@ -142,7 +142,7 @@ fn step(w: &mut World, u: &mut Unstructured<'_>) -> Result<()> {
     }
     w.now_ns += late;
     let now = w.now();
-    let before = (w.state(), w.a.path_mtu(now, id(2)));
+    let before = (w.state(), w.a.path_mtu(id(2)));
     let origin = Origin::Routed { slot: from.0, hops: from.1.clone() };
     let believed = w.a.message(now, &origin, &mut bytes.clone()).is_ok();
     let counts = w.a.error_counts();
@@ -161,7 +161,7 @@ fn step(w: &mut World, u: &mut Unstructured<'_>) -> Result<()> {
             assert!((LEAST_FIT..(40 + PAYLOAD + 36) as u16).contains(&mtu), "a size that cannot be");
         }
     } else {
-        assert_eq!((w.state(), w.a.path_mtu(now, id(2))), before, "what is not believed changes nothing");
+        assert_eq!((w.state(), w.a.path_mtu(id(2))), before, "what is not believed changes nothing");
     }
     w.settle();
     w.a.timeout(now);

@@ -6,6 +6,7 @@ mod command;
 mod core;
 mod errors;
 mod files;
+mod fragment;
 mod gate;
 mod handshake;
 mod kernel;
@@ -19,6 +20,7 @@ pub use command::command;
 pub use core::core;
 pub use errors::errors;
 pub use files::files;
+pub use fragment::fragment;
 pub use gate::gate;
 pub use handshake::handshake;
 pub use kernel::kernel;
@@ -31,13 +33,14 @@ pub use wire::{packet, wire};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("wire", wire),
     ("packet", packet),
     ("gate", gate),
     ("handshake", handshake),
     ("payload", payload),
     ("session", session),
+    ("fragment", fragment),
     ("text", text),
     ("config", config),
     ("files", files),

@@ -39,9 +39,9 @@ fn nonce(counter: u64) -> Nonce {
 }
 
 /// Node 0, and what the peer, node 1, knows.
-struct World {
-    node: Node,
-    now_ns: u64,
+pub(crate) struct World {
+    pub(crate) node: Node,
+    pub(crate) now_ns: u64,
     /// The node's receiver index.
     index: u32,
     send: LessSafeKey,
@@ -55,12 +55,12 @@ struct World {
 }
 
 impl World {
-    fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         Now { mono_ns: self.now_ns, wall: Duration::from_nanos(1_700_000_000 * SECOND + self.now_ns) }
     }
 
     /// The node connects, and the peer answers as it should.
-    fn meet(sealed: bool) -> Option<Self> {
+    pub(crate) fn meet(sealed: bool) -> Option<Self> {
         let mut node = node(0);
         let (now_ns, wall) = (SECOND, Duration::from_secs(1_700_000_001));
         let now = Now { mono_ns: now_ns, wall };
@@ -78,7 +78,7 @@ impl World {
         Some(Self { node, now_ns, index, send, receive, counter, sealed, connected, heard })
     }
 
-    fn seal(&mut self, codec: u32, body: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn seal(&mut self, codec: u32, body: &[u8]) -> Option<Vec<u8>> {
         let length = size_of::<Data>() + 4 + body.len() + AEAD_TAG;
         let head = Data {
             header: Header::new(MessageType::Data, u16::try_from(length).ok()?),
@@ -137,14 +137,20 @@ impl World {
         })
     }
 
+    /// Time passes.
+    pub(crate) fn pass(&mut self, ns: u64) {
+        self.now_ns += ns;
+        self.node.timeout(self.now());
+        assert!(self.node.deadline() > self.now_ns, "the node wants to be called again at once");
+        self.collect();
+    }
+
     fn step(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         if u.ratio(1, 4)? {
-            self.now_ns += u.int_in_range(0..=30 * SECOND)?;
-            self.node.timeout(self.now());
-            assert!(self.node.deadline() > self.now_ns, "the node wants to be called again at once");
-            self.collect();
+            self.pass(u.int_in_range(0..=30 * SECOND)?);
         }
-        let kind = *u.choose(&[codec::KEEPALIVE, codec::IPV6, codec::LINK, codec::LINK, 3, 4, 5, u32::MAX])?;
+        let kind =
+            *u.choose(&[codec::KEEPALIVE, codec::IPV6, codec::LINK, codec::LINK, 3, 4, 5, codec::FRAGMENT, u32::MAX])?;
         let body = self.body(u, kind)?;
         let origin = match u.int_in_range(0..=9)? {
             0 => Origin::Direct(endpoint(2)),
@@ -162,6 +168,11 @@ impl World {
                 assert_eq!(source(packet), Some(id(1).address()), "a source that is not the sender's");
                 assert_eq!(destination(packet), Some(id(0).address()), "a packet for somebody else");
             }
+            Ok(Inbound::Joined(packet)) => {
+                assert!(kind == codec::FRAGMENT && packet.len() <= 1280);
+                assert_eq!(source(packet), Some(id(1).address()), "a source that is not the sender's");
+                assert_eq!(destination(packet), Some(id(0).address()), "a packet for somebody else");
+            }
             Ok(Inbound::Sealed(sealed)) => {
                 assert!(self.sealed && matches!(origin, Origin::Direct(_)), "transit that was not agreed on");
                 assert_eq!(bytes.get(sealed.body.clone()), Some(&body[..]));
@@ -175,7 +186,7 @@ impl World {
         Ok(())
     }
 
-    fn collect(&mut self) {
+    pub(crate) fn collect(&mut self) {
         let actions = sent(&mut self.node);
         assert!(actions.len() <= ACTIONS, "{} actions from one message", actions.len());
         for action in actions {

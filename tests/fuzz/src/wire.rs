@@ -12,7 +12,7 @@ use rovy_common::wire::{FLAG_LONG_LABEL, MessageType, VERSION, check_bytes};
 use rovy_userspace::core::{Node, Now, Sealed};
 use rovy_userspace::dataplane::{Dataplane, Switched, Tables, pass_sealed};
 use rovy_userspace::fc00::firewall::{Firewall, Setup, Verdict};
-use rovy_userspace::fc00::packet::{self, Unreachable, check, too_big, unreachable};
+use rovy_userspace::fc00::packet::{self, Unreachable, check, time_exceeded, too_big, unreachable};
 use rovy_userspace::transport::Endpoint;
 
 use crate::keys::node;
@@ -178,12 +178,14 @@ pub fn packet(data: &[u8]) {
     use Unreachable::{Address, NoRoute, Port, Prohibited, Source};
     let codes = [NoRoute, Prohibited, Address, Port, Source];
     let answers = codes.into_iter().filter_map(|code| unreachable(data, code, from)).chain(too_big(data, mtu, from));
+    let answers = answers.chain(time_exceeded(data, from));
     for answer in answers {
         assert!(sane, "something that is no packet was answered");
         assert!(check(&answer).is_ok() && answer.len() <= packet::MIN_MTU as usize);
         assert_eq!(packet::destination(&answer), packet::source(data));
         assert!(unreachable(&answer, Unreachable::Port, from).is_none(), "an error about an error");
         assert!(too_big(&answer, 1280, from).is_none(), "an error about an error");
+        assert!(time_exceeded(&answer, from).is_none(), "an error about an error");
     }
     let mut firewall = Firewall::new(from, Setup { reject: true, ..Setup::default() });
     match firewall.incoming(0, data) {

@@ -145,8 +145,10 @@ impl Host {
     fn hand_over(&mut self, now: Now, origin: &Origin, message: &mut [u8], out: &mut Output) -> Result<(), DropReason> {
         let taken = self.node.message(now, origin, message);
         self.collect(now, out);
-        if let Inbound::Packet(range) = taken? {
-            out.packets.push(message.get(range).ok_or(DropReason::BadLength)?.to_vec());
+        match taken? {
+            Inbound::Packet(range) => out.packets.push(message.get(range).ok_or(DropReason::BadLength)?.to_vec()),
+            Inbound::Joined(packet) => out.packets.push(packet),
+            Inbound::Done | Inbound::Sealed(_) => {}
         }
         Ok(())
     }
@@ -175,12 +177,20 @@ impl Host {
         self.collect(now, out);
         let sent = match sealed {
             Ok(Some(ready)) => self.dispatch(now, &ready.path, &mut buf, ready.message, out),
-            Ok(None) => Ok(()),
+            Ok(None) => self.send_pieces(now, out),
             Err(reason) => Err(reason),
         };
         if let Err(reason) = sent {
             self.tables.count(Counter::Drop(reason));
         }
+    }
+
+    fn send_pieces(&mut self, now: Now, out: &mut Output) -> Result<(), DropReason> {
+        let mut done = Ok(());
+        while let Some(mut piece) = self.node.piece() {
+            done = done.and(self.dispatch(now, &piece.out.path, &mut piece.buf, piece.out.message, out));
+        }
+        done
     }
 
     /// Does what the core wants done.
@@ -202,12 +212,13 @@ impl Host {
                 Action::Silence(slot) => {
                     let Ok(()) = self.tables.clear_transmit(slot);
                 }
+                Action::Again(packet) => self.send(now, &packet, out),
+                Action::Dropped(reason) => self.tables.count(Counter::Drop(reason)),
                 // The workload repeats its packets by itself, there is no kernel to tell, and links are configured.
                 Action::Connected(_)
                 | Action::Disconnected(_)
                 | Action::Unreachable(_)
                 | Action::Expect(_)
-                | Action::PathMtu { .. }
                 | Action::Beacon(..) => {}
             }
         }
@@ -288,6 +299,8 @@ impl Host {
             flags: link.flags(),
             ..TxLink::default()
         };
+        // IPv4 and UDP headers count against the link's MTU.
+        self.node.set_link_mtu(link.slot, u16::try_from(self.mtu.saturating_sub(28)).ok());
         let Ok(()) = self.tables.set_transmit(&tx, link.endpoint);
     }
 

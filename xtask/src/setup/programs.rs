@@ -6,7 +6,7 @@ use super::toolchain;
 use crate::sh;
 
 /// For namespaces and devices: a program and its package.
-const NET: [(&str, &str); 8] = [
+const NET: [(&str, &str); 12] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("nsenter", "util-linux"),
@@ -15,6 +15,10 @@ const NET: [(&str, &str); 8] = [
     ("curl", "curl"),
     ("socat", "socat"),
     ("iperf3", "iperf3"),
+    ("traceroute", "traceroute"),
+    ("mtr", "mtr-tiny"),
+    ("tcpdump", "tcpdump"),
+    ("tshark", "tshark"),
 ];
 
 /// For other kernels, besides the emulator: the archiver unpacks the modules of newer ones.

@@ -142,13 +142,14 @@ fn a_route_shows_how_it_stands() {
         rtt_ns: Some(12_340_000),
         loss: 0.031,
         why: Some("better for a while".into()),
+        mtu_bytes: Some(1376),
     };
     let text = checked(routes(std::slice::from_ref(&route)));
-    for word in ["/rovyrt/04.2a", "good", "yes", "12.3 ms", "3 %", "1 min 5 s", "better for a while"] {
+    for word in ["/rovyrt/04.2a", "good", "yes", "12.3 ms", "3 %", "1376", "1 min 5 s", "better for a while"] {
         assert!(text.contains(word), "{word} in {text}");
     }
     let json = serde_json::to_value(route).unwrap();
-    let keys = ["route", "label", "hops", "state", "age_s", "rtt_ns", "loss", "why", "in_use"];
+    let keys = ["route", "label", "hops", "state", "age_s", "rtt_ns", "loss", "why", "in_use", "mtu_bytes"];
     assert!(keys.iter().all(|k| !json[k].is_null()), "{json}");
 }
 

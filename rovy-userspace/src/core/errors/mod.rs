@@ -1,7 +1,5 @@
-//! Errors about messages that were not passed on: what is quoted of one, how many are sent and heard, and the sizes that they
-//! told. Which are believed, and what follows, is decided in `node/errors.rs`.
-
-mod fits;
+//! Errors about messages that were not passed on: what is quoted of one, how many are sent and heard. Which are believed, and
+//! what follows, is decided in `node/errors.rs`.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +10,6 @@ use rovy_common::maps::{REFUSED, Rate};
 use rovy_common::wire::{ErrorKind, QUOTE};
 
 use super::action::Hops;
-pub(super) use fits::Fits;
-pub use fits::LEAST;
 
 /// Errors of the whole node, sent and heard each.
 const ALL: Rate = Rate::per_second(1000, 500);
@@ -76,7 +72,6 @@ pub(super) struct Errors {
     /// Of each slot: errors sent, errors heard.
     buckets: BTreeMap<u16, [u64; 2]>,
     all: [u64; 2],
-    pub(super) fits: Fits,
     pub(super) counts: ErrorCounts,
 }
 

@@ -7,6 +7,7 @@ use rovy_common::DropReason;
 use rovy_common::wire::{Data, codec};
 use zerocopy::FromBytes;
 
+use super::mtu::Fit;
 use super::{Inbound, Node, Origin, all_nodes};
 use crate::core::buffer::Outgoing;
 use crate::core::peer::QUEUE;
@@ -55,25 +56,31 @@ impl Node {
             codec::ECHO => self.echo(now, origin, index, &body_of(message)?).map(|()| Inbound::Done),
             codec::PROBE => self.probe(now, origin, id, &body_of(message)?).map(|()| Inbound::Done),
             codec::IPV6 => {
-                let packet = message.get(body.clone()).ok_or(DropReason::BadLength)?;
-                let (source, destination) = addresses(packet).ok_or(DropReason::Malformed)?;
-                if source != id.address() {
-                    return Err(DropReason::BadInnerSource);
-                }
-                if destination != self.address && !all_nodes::accepts(origin, packet) {
-                    return Err(DropReason::NotAllowed);
-                }
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.packets[0] += 1;
-                    peer.bytes[0] += packet.len() as u64;
-                }
+                self.accept(id, origin, message.get(body.clone()).ok_or(DropReason::BadLength)?)?;
                 Ok(Inbound::Packet(body))
             }
+            codec::FRAGMENT => self.join(now, origin, (id, index), message.get(body).ok_or(DropReason::BadLength)?),
             codec::TRANSIT | codec::LONG_TRANSIT => {
                 self.sealed_transit(origin, index, kind == codec::LONG_TRANSIT, body)
             }
             _ => Err(DropReason::Malformed),
         }
+    }
+
+    /// Checks and counts a packet that a peer sent.
+    pub(super) fn accept(&mut self, id: PeerId, origin: &Origin, packet: &[u8]) -> Result<(), DropReason> {
+        let (source, destination) = addresses(packet).ok_or(DropReason::Malformed)?;
+        if source != id.address() {
+            return Err(DropReason::BadInnerSource);
+        }
+        if destination != self.address && !all_nodes::accepts(origin, packet) {
+            return Err(DropReason::NotAllowed);
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.packets[0] += 1;
+            peer.bytes[0] += packet.len() as u64;
+        }
+        Ok(())
     }
 
     /// An authentic message came over a session: it confirms the session and tells where the peer is.
@@ -162,10 +169,11 @@ impl Node {
     }
 
     /// An IPv6 packet from the TUN at `packet` of `buf`, with [`HEADROOM`](crate::core::HEADROOM) in front and
-    /// [`TAILROOM`](crate::core::TAILROOM) behind. `None`: it waits for a session.
+    /// [`TAILROOM`](crate::core::TAILROOM) behind. `None`: it waits for a session, or leaves in pieces, which [`Node::piece`] has.
     ///
     /// # Errors
-    /// The reason to count; `NoRoute` when nobody with this address is known or found, or who has it does not answer.
+    /// The reason to count; `NoRoute` when nobody with this address is known or found, or who has it does not answer, `TooBig` when it
+    /// is longer than [`Node::largest_packet`].
     pub fn packet(&mut self, now: Now, buf: &mut [u8], packet: Range<usize>) -> Result<Option<Outgoing>, DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         let (source, destination) = addresses(bytes).ok_or(DropReason::Malformed)?;
@@ -178,10 +186,21 @@ impl Node {
         }
         let peer = self.peers.get_mut(&id).ok_or(DropReason::NoRoute)?;
         if let Some(index) = peer.current {
-            peer.packets[1] += 1;
-            peer.bytes[1] += packet.len() as u64;
-            let flow = self.multipath.then(|| flow(bytes));
-            let way = flow.and_then(|f| self.way_of_flow(now, id, f));
+            let fit = self.fit(now, id, packet.len());
+            if fit == Fit::TooBig {
+                return Err(DropReason::TooBig);
+            }
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.packets[1] += 1;
+                peer.bytes[1] += packet.len() as u64;
+            }
+            if let Fit::Pieces(room) = fit {
+                self.send_cut(now, id, buf.get(packet).unwrap_or_default(), room)?;
+                self.watch(now, id, index);
+                return Ok(None);
+            }
+            let flow = self.multipath.then(|| flow(buf.get(packet.clone()).unwrap_or_default()));
+            let way = flow.and_then(|f| self.way_of_flow(now, id, f)).filter(|way| self.carries(id, way, packet.len()));
             let session = self.session(index).ok_or(DropReason::NoRoute)?;
             let path = way.unwrap_or_else(|| session.way());
             let message = session.seal(now.mono_ns, codec::IPV6, buf, packet)?;

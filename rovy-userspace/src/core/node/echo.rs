@@ -149,6 +149,14 @@ impl Node {
         self.echoes.met(now.mono_ns, slot, hops)
     }
 
+    /// The route that packets to an address take now, as [`Node::route_to`]. `None` without a session with its owner.
+    #[must_use]
+    pub fn route_of(&self, to: Ipv6Addr) -> Option<(u16, Hops)> {
+        let id = *self.by_address.get(&to)?;
+        self.peers.get(&id)?.current?;
+        self.route_to(id)
+    }
+
     /// The route that packets to a peer take now: its slot alone for a neighbour. Without a session the first one known.
     #[must_use]
     pub fn route_to(&self, id: PeerId) -> Option<(u16, Hops)> {

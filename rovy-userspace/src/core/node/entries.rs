@@ -76,6 +76,7 @@ impl Node {
     /// Ends a session with its links.
     pub(super) fn end_session(&mut self, index: u32) {
         let links = self.session(index).map(|s| s.links.iter().map(|(_, l)| l.index).collect::<Vec<_>>());
+        self.joiner.forget(index);
         for index in links.into_iter().flatten().filter(|i| *i != 0).chain([index]) {
             self.release(index);
         }

@@ -8,8 +8,9 @@ use zerocopy::little_endian::{U16, U64};
 
 use super::{Action, Node, Origin, Path};
 use crate::core::action::Hops;
-use crate::core::errors::{ErrorCounts, LEAST, Quote, at};
+use crate::core::errors::{ErrorCounts, Quote, at};
 use crate::core::kdf;
+use crate::core::mtu::FLOOR;
 use crate::core::peer::Peer;
 use crate::core::routes::{RouteState, Way};
 use crate::core::time::{Now, SECOND};
@@ -80,21 +81,6 @@ impl Node {
         self.errors.counts
     }
 
-    /// The largest data message that fits the route which packets to a peer take now, in bytes and without any transit
-    /// header, as far as errors told; `None` while none has. The first link's own size is not in it.
-    #[must_use]
-    pub fn path_mtu(&self, now: Now, id: PeerId) -> Option<u16> {
-        self.errors.fits.of(now.mono_ns, &self.route_to(id)?)
-    }
-
-    /// A data message of more than `mtu` bytes does not fit a route.
-    pub fn note_mtu(&mut self, now: Now, slot: u16, hops: &[u8], mtu: u16) {
-        let Ok(hops) = Hops::try_from(hops) else { return };
-        if self.errors.fits.learn(now.mono_ns, (slot, hops.clone()), mtu) {
-            self.actions.push_back(Action::PathMtu { slot, hops, mtu: mtu.max(LEAST) });
-        }
-    }
-
     /// An error came out of transit.
     pub(super) fn error(&mut self, now: Now, origin: &Origin, error: &ErrorMessage) -> Result<(), DropReason> {
         let Origin::Routed { slot, hops } = origin else { return Err(DropReason::NotAllowed) };
@@ -135,7 +121,7 @@ impl Node {
         }
         let mtu = error.control.mtu.get();
         let length = u16::from_le_bytes([error.inner[2], error.inner[3]]);
-        if kind == ErrorKind::TooBig && !(LEAST..length).contains(&mtu) {
+        if kind == ErrorKind::TooBig && !(FLOOR..length).contains(&mtu) {
             return Err(DropReason::BadLength);
         }
         let label: Hops = hops.iter().chain(&rest).copied().collect();

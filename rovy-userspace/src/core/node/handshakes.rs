@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use super::mtu::Fit;
 use rovy_common::DropReason;
-use rovy_common::wire::{CookieReply, Hello, Response, codec};
+use rovy_common::wire::{self, CookieReply, Hello, Response, codec};
 use zerocopy::FromBytes;
 
 use super::{Action, Entry, Node, Origin, Path};
@@ -194,7 +195,7 @@ impl Node {
             return Err(DropReason::BadHandshake);
         }
         self.admit(now.mono_ns, origin, id)?;
-        let timestamp = incoming.timestamp;
+        let (timestamp, receive_mtu) = (incoming.timestamp, incoming.offer.receive_mtu);
         let suite = if self.config.aes && incoming.offer.aes { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
         // Who asked for it gets it, whichever end that is.
         let sealed = incoming.offer.sealed || self.wants_sealed(id);
@@ -204,7 +205,7 @@ impl Node {
         let remote = hello.sender_index.get();
         let made = handshake::respond(incoming, &psk, index, remote, &choice).and_then(|(keys, response)| {
             let path = origin.back();
-            let terms = Terms { peer: id, remote, initiator: false, path, suite, sealed };
+            let terms = Terms { peer: id, remote, initiator: false, path, suite, sealed, receive_mtu };
             let session = Session::new(now.mono_ns, terms, &keys).ok_or(DropReason::BadHandshake)?;
             Ok((session, response))
         });
@@ -293,7 +294,8 @@ impl Node {
         }
         let remote = response.sender_index.get();
         let path = origin.back();
-        let terms = Terms { peer: id, remote, initiator: true, path, suite: choice.suite, sealed };
+        let (suite, receive_mtu) = (choice.suite, choice.receive_mtu);
+        let terms = Terms { peer: id, remote, initiator: true, path, suite, sealed, receive_mtu };
         let Some(session) = Session::new(now.mono_ns, terms, &keys) else {
             self.release(index);
             return Err(DropReason::BadHandshake);
@@ -402,7 +404,11 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(index) = peer.current else { return };
         for packet in std::mem::take(&mut peer.queue) {
-            self.send_data(now, index, codec::IPV6, &packet);
+            if ends_on_the_way(&packet) || self.fit(now, id, packet.len()) != Fit::Whole {
+                self.actions.push_back(Action::Again(packet));
+            } else {
+                self.send_data(now, index, codec::IPV6, &packet);
+            }
         }
     }
 
@@ -420,6 +426,11 @@ impl Node {
         let Ok(range) = session.seal(now.mono_ns, kind, &mut buf, HEADROOM..HEADROOM + body.len()) else { return };
         self.actions.push_back(Action::Send(path, buf[range].to_vec()));
     }
+}
+
+/// Whether a packet's hop limit may end it at one of the hops: labels have 30 bytes at most.
+fn ends_on_the_way(packet: &[u8]) -> bool {
+    packet.get(7).is_some_and(|limit| usize::from(*limit) <= wire::PROBE_HOPS)
 }
 
 /// All of a hello but mac2, which differs from path to path.

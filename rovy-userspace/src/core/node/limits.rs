@@ -57,12 +57,12 @@ impl Node {
 
     /// Every bound by its name, with what is in use of it.
     #[must_use]
-    pub fn limits(&self) -> [(&'static str, Use); 10] {
+    pub fn limits(&self) -> [(&'static str, Use); 11] {
         let (slots, all_slots) = self.slots.used();
         let (strangers, most_strangers) = self.slots.strangers();
         let waiting = self.peers.values().map(|p| p.queue.len()).max().unwrap_or(0);
         let sessions = self.sessions();
-        let echoes = self.echoes.used();
+        let (echoes, joining) = (self.echoes.used(), self.joiner.used());
         [
             ("peers", Use { used: self.peers.len(), max: self.config.peers }),
             ("sessions", Use { used: sessions.0, max: sessions.0 + sessions.1 }),
@@ -74,6 +74,7 @@ impl Node {
             ("discovered", Use { used: self.discovery.found.strangers(), max: TRIED }),
             ("peer_queue", Use { used: waiting, max: QUEUE }),
             ("echoes", Use { used: echoes.0, max: echoes.1 }),
+            ("reassembly", Use { used: joining.0, max: joining.1 }),
         ]
     }
 }

@@ -12,6 +12,7 @@ mod links;
 mod lives;
 mod lookups;
 mod memory;
+mod mtu;
 mod paths;
 mod publish;
 mod rates;
@@ -23,6 +24,7 @@ mod views;
 pub use all_nodes::ALL_NODES;
 pub(super) use errors::Told as ErrorsTold;
 pub use limits::Use;
+pub use mtu::Sent;
 pub use sealed::Sealed;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -37,6 +39,7 @@ use super::action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
 use super::discovery::{Discovery, Standing};
 use super::echo::Echoes;
 use super::errors::Errors;
+use super::fragment::Joiner;
 use super::index::Indices;
 use super::peer::{Peer, PeerSource, Psk};
 use super::probes::{Bucket, Budget, Probes};
@@ -82,6 +85,8 @@ pub enum Inbound {
     Done,
     /// An IPv6 packet for the TUN, at this range of the message's buffer.
     Packet(Range<usize>),
+    /// An IPv6 packet for the TUN that came in pieces.
+    Joined(Vec<u8>),
     /// Transit that came sealed: it is to be switched.
     Sealed(Sealed),
 }
@@ -143,6 +148,10 @@ pub struct Node {
     nat_keepalive_ns: u64,
     /// Flows are spread over routes that are alike.
     multipath: bool,
+    /// Longest message of each slot's egress, as far as known.
+    link_mtus: HashMap<u16, u16>,
+    pieces: VecDeque<Sent>,
+    joiner: Joiner,
     actions: VecDeque<Action>,
     deadline_ns: u64,
 }
@@ -181,6 +190,9 @@ impl Node {
             rekey_ns: REKEY_NS,
             nat_keepalive_ns: timers::NAT_KEEPALIVE_NS,
             multipath: false,
+            link_mtus: HashMap::new(),
+            pieces: VecDeque::new(),
+            joiner: Joiner::default(),
             actions: VecDeque::new(),
             deadline_ns: u64::MAX,
             config,

@@ -168,6 +168,14 @@ impl Node {
         true
     }
 
+    /// Sends an echo as long as `length` bytes of body make it, over the way in use.
+    pub(super) fn send_request(&mut self, now: Now, index: u32, nonce: u64, length: usize) {
+        let head = Echo { op: echo::REQUEST, reserved: [0; 7], nonce: U64::new(nonce) };
+        let mut body = head.as_bytes().to_vec();
+        body.resize(length.max(body.len()), 0);
+        self.send_data(now, index, codec::ECHO, &body);
+    }
+
     fn send_echo(&mut self, now: Now, index: u32, op: u8, nonce: u64, path: Path) {
         let body = Echo { op, reserved: [0; 7], nonce: U64::new(nonce) };
         self.send_data_over(now, index, codec::ECHO, body.as_bytes(), Some(path));
@@ -175,15 +183,18 @@ impl Node {
 
     /// An echo came over the session at `index`.
     pub(super) fn echo(&mut self, now: Now, origin: &Origin, index: u32, body: &[u8]) -> Result<(), DropReason> {
-        let head = Echo::read_from_bytes(body).map_err(|_| DropReason::BadLength)?;
+        // Only requests are longer: their length is tried.
+        let (head, rest) = Echo::read_from_prefix(body).map_err(|_| DropReason::BadLength)?;
         let nonce = head.nonce.get();
         match head.op {
             echo::REQUEST => {
                 self.send_echo(now, index, echo::REPLY, nonce, origin.back());
                 self.settles(index, origin)?;
             }
+            echo::REPLY if !rest.is_empty() => return Err(DropReason::BadLength),
             echo::REPLY => {
                 let id = self.settles(index, origin)?;
+                self.mtu_answered(now, origin, id, index, nonce);
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.routes.answered(now.mono_ns, &way_back(origin), nonce);
                     self.steer(now, id);

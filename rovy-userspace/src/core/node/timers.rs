@@ -56,6 +56,8 @@ impl Node {
         self.lookups_due(now);
         self.probes.tidy(now.mono_ns);
         self.wake(self.probes.next_ns().max(now.mono_ns + SECOND));
+        self.tidy_pieces(now);
+        self.wake(self.joiner.next());
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             self.expire(now, id);
@@ -135,6 +137,7 @@ impl Node {
         let (rekey_ns, nat_ns) = (self.rekey_ns, self.nat_keepalive_ns);
         let configured_ns = self.policies.get(&id).and_then(|p| p.keepalive_ns);
         self.routes_due(now, id, index);
+        self.mtu_due(now, id, index);
         self.links_due(now, id);
         let attempting = self.peers.get(&id).is_some_and(|p| p.attempt.is_some());
         let Some(session) = self.session(index) else { return };

@@ -85,6 +85,7 @@ impl Node {
                     rtt_ns: links.as_ref().and_then(|l| l.rtt_ns).or(peer.rtt_ns),
                     loss_permille: links.as_ref().map_or(0, |l| l.loss_permille),
                     why: links.map_or(Some(Why::Direct), |l| l.in_use),
+                    mtu: self.whole(*id),
                 });
             }
             out.extend(peer.routes.shown().filter(|r| !r.direct).map(|r| RouteView {
@@ -98,6 +99,7 @@ impl Node {
                 rtt_ns: r.rtt_ns,
                 loss_permille: r.loss_permille,
                 why: r.in_use.filter(|_| routed),
+                mtu: r.in_use.filter(|_| routed).and_then(|_| self.whole(*id)),
             }));
         }
         out

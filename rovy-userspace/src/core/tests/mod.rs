@@ -21,6 +21,7 @@ mod input;
 mod limits;
 mod links;
 mod memory;
+mod mtu;
 mod net;
 mod rates;
 mod routing;
@@ -29,6 +30,7 @@ mod sealed;
 mod sessions;
 mod simultaneous;
 mod timers;
+mod trace;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -57,8 +59,8 @@ struct World {
     drops: Vec<DropReason>,
     /// Packets given back because nobody was found.
     refused: Vec<Vec<u8>>,
-    /// What each node learnt of its routes' sizes: node, route, bytes.
-    sizes: Vec<(usize, u16, Hops, u16)>,
+    /// Packets that waited and did not fit.
+    again: Vec<Vec<u8>>,
     now_ns: u64,
     /// Nodes whose wall clock is ahead, or behind, by so many seconds.
     skew: BTreeMap<usize, i64>,
@@ -71,6 +73,8 @@ struct World {
     /// Each of so many messages is lost, 0 for none; and how many went so far.
     loses: u64,
     went: u64,
+    /// Longest message, without the transit header, of links that carry less than everything; both ends, smaller number first.
+    narrow: BTreeMap<(usize, usize), usize>,
     /// Nodes with slots of two bytes.
     wide: BTreeSet<usize>,
     /// Messages that take time, and when they are there.
@@ -133,7 +137,7 @@ impl World {
             beacons: Vec::new(),
             drops: Vec::new(),
             refused: Vec::new(),
-            sizes: Vec::new(),
+            again: Vec::new(),
             now_ns: SECOND,
             skew: BTreeMap::new(),
             delays: BTreeMap::new(),
@@ -141,6 +145,7 @@ impl World {
             deaf: BTreeSet::new(),
             loses: 0,
             went: 0,
+            narrow: BTreeMap::new(),
             wide: BTreeSet::new(),
             late: Vec::new(),
         }
@@ -240,6 +245,12 @@ impl World {
         if self.deaf.contains(&to) || self.deaf.contains(&n) || (self.loses > 0 && drawn.is_multiple_of(self.loses)) {
             return;
         }
+        let (nodes, _) = self.way(n, path).expect("walked");
+        let narrow =
+            |w: &[usize]| self.narrow.get(&(w[0].min(w[1]), w[0].max(w[1]))).is_some_and(|most| bytes.len() > *most);
+        if nodes.windows(2).any(narrow) {
+            return;
+        }
         let flight = Flight { to, origin, bytes };
         match self.delay(n, path) {
             0 => self.flights.push(flight),
@@ -270,13 +281,17 @@ impl World {
                     self.sending[n].remove(&slot);
                 }
                 Action::Unreachable(packet) => self.refused.push(packet),
+                Action::Again(packet) => {
+                    let _ = self.send_packet(n, &packet);
+                    self.again.push(packet);
+                }
+                Action::Dropped(reason) => self.drops.push(reason),
                 Action::Beacon(_, bytes) => self.beacons.push((n, bytes)),
                 Action::Expect(index) => assert!(self.expected[n].insert(index), "expected twice"),
                 Action::Forget(index) => {
                     self.receiving[n].remove(&index);
                     self.expected[n].remove(&index);
                 }
-                Action::PathMtu { slot, hops, mtu } => self.sizes.push((n, slot, hops, mtu)),
                 Action::Connected(_) | Action::Disconnected(_) => {}
             }
         }
@@ -291,6 +306,7 @@ impl World {
         }
         match self.nodes[flight.to].message(now, &flight.origin, &mut flight.bytes) {
             Ok(Inbound::Packet(range)) => self.arrived.push((flight.to, flight.bytes[range].to_vec())),
+            Ok(Inbound::Joined(packet)) => self.arrived.push((flight.to, packet)),
             // These links have no tables: nobody asked for a sealed one.
             Ok(Inbound::Done | Inbound::Sealed(_)) => {}
             Err(reason) => self.drops.push(reason),
@@ -377,14 +393,23 @@ impl World {
     /// Sends an IPv6 packet into node `a` as from its TUN.
     fn send(&mut self, a: usize, b: usize, note: u8) -> Result<(), DropReason> {
         let packet = ipv6(self.id(a), self.id(b), note);
+        self.send_packet(a, &packet)?;
+        self.settle();
+        Ok(())
+    }
+
+    /// As [`World::send`], any packet, and nothing is delivered yet.
+    fn send_packet(&mut self, a: usize, packet: &[u8]) -> Result<(), DropReason> {
         let mut buf = vec![0; HEADROOM + packet.len() + TAILROOM];
-        buf[HEADROOM..HEADROOM + packet.len()].copy_from_slice(&packet);
+        buf[HEADROOM..HEADROOM + packet.len()].copy_from_slice(packet);
         let now = self.now_at(a);
         let sealed = self.nodes[a].packet(now, &mut buf, HEADROOM..HEADROOM + packet.len())?;
         if let Some(out) = sealed {
             self.fly(a, &out.path, buf[out.message].to_vec());
         }
-        self.settle();
+        while let Some(piece) = self.nodes[a].piece() {
+            self.fly(a, &piece.out.path, piece.buf[piece.out.message].to_vec());
+        }
         Ok(())
     }
 }
@@ -392,7 +417,7 @@ impl World {
 fn ipv6(from: PeerId, to: PeerId, note: u8) -> Vec<u8> {
     let mut p = vec![0; 48];
     p[0] = 0x60;
-    p[5] = 8;
+    (p[5], p[7]) = (8, 64);
     p[8..24].copy_from_slice(&from.address().octets());
     p[24..40].copy_from_slice(&to.address().octets());
     p[40] = note;

@@ -41,8 +41,6 @@ pub(super) struct Net {
     pub(super) seen: Vec<Frame>,
     pub(super) arrived: Vec<(usize, Vec<u8>)>,
     pub(super) drops: Vec<(usize, DropReason)>,
-    /// Sizes of routes that were told: to which node, route, bytes.
-    pub(super) sizes: Vec<(usize, u16, Hops, u16)>,
     /// Packets given back.
     pub(super) refused: Vec<Vec<u8>>,
     /// Pairs of nodes between which nothing can be sent, smaller number first: the sender's socket says so.
@@ -62,19 +60,18 @@ impl Net {
     /// So many nodes without a link.
     pub(super) fn new(nodes: u8) -> Self {
         let host = |n: u8| Host {
-            node: Node::new(config(n * 16 + 1), [n; 32]),
+            node: Node::new(NodeConfig { receive_mtu: None, ..config(n * 16 + 1) }, [n; 32]),
             tables: Tables::new(Width::One, None),
             buf: Vec::new(),
             links: BTreeMap::new(),
         };
-        let (wire, seen, arrived, drops, sizes, refused, down) = Default::default();
+        let (wire, seen, arrived, drops, refused, down) = Default::default();
         Self {
             hosts: (0..nodes).map(host).collect(),
             wire,
             seen,
             arrived,
             drops,
-            sizes,
             refused,
             down,
             wire_off: false,
@@ -147,9 +144,9 @@ impl Net {
                     let Ok(()) = host.tables.clear_transmit(slot);
                     host.links.remove(&slot);
                 }
-                Action::PathMtu { slot, hops, mtu } => self.sizes.push((n, slot, hops, mtu)),
                 Action::Unreachable(packet) => self.refused.push(packet),
                 Action::Beacon(..) | Action::Expect(_) | Action::Connected(_) | Action::Disconnected(_) => {}
+                Action::Again(_) | Action::Dropped(_) => {}
             }
         }
     }
@@ -313,6 +310,10 @@ impl Net {
             }
             None => {}
         }
+        while let Some(Sent { buf, out }) = self.hosts[from].node.piece() {
+            let Path::Routed { slot, hops } = out.path else { panic!("a neighbour's packet was cut") };
+            self.originate_in(from, (slot, &hops), buf, out.message);
+        }
         self.settle();
         Ok(())
     }
@@ -351,6 +352,7 @@ pub(super) fn between(a: usize, b: usize) -> (usize, usize) {
 fn packet(inbound: Inbound, message: &[u8]) -> Option<Vec<u8>> {
     match inbound {
         Inbound::Packet(range) => Some(message[range].to_vec()),
+        Inbound::Joined(packet) => Some(packet),
         Inbound::Done => None,
         Inbound::Sealed(_) => panic!("transit inside transit"),
     }
