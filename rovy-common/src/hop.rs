@@ -4,8 +4,9 @@
 //! Nothing is decided by a message that is not authentic, and none counts twice: index, expiry, tag, then replay before any
 //! other reason, unmask, switch, new counter, mask, tag. The sender of an authentic message that is refused may be told.
 
+use crate::hello::{Bucket, spend, take};
 use crate::label::{Label, Next, Width};
-use crate::maps::{HopKeys, RxLink, TxLink, rx_flag, tx_flag};
+use crate::maps::{HopKeys, RxLink, TransitRate, TxLink, rx_flag, tx_flag};
 use crate::replay::{self, Words};
 use crate::siphash::{Key, Sip, sip128};
 use crate::wire::{AEAD_TAG, Data, ErrorKind, MessageType};
@@ -15,6 +16,10 @@ use crate::{DropReason, UpReason, encap};
 pub trait Tables {
     /// A replay window.
     type Window: Words;
+    /// A token bucket.
+    type Bucket<'a>: Bucket
+    where
+        Self: 'a;
     /// Coarse monotonic clock in ns.
     fn now_ns(&self) -> u64;
     /// The link whose receiver index is `index`, as a whole.
@@ -27,6 +32,8 @@ pub trait Tables {
     fn draw(&self, counter: u32) -> Option<u64>;
     /// Kernel only: takes a token for one refused message of the link with this slot to go up; whether there was one.
     fn afford_refused(&self, slot: u16) -> bool;
+    /// The rate of what comes over a slot, and the bucket that pays for it; asked for [`rx_flag::LIMITED`] links only.
+    fn rate(&self, slot: u16) -> Option<(&TransitRate, Self::Bucket<'_>)>;
 }
 
 /// The parts of a transit message that a hop reads, as little-endian words. `W` is 2, or 4 for a long label.
@@ -215,10 +222,17 @@ fn step<'t, T: Tables, const W: usize>(
     } else {
         decide(tables, width, place, rx, m.length(), m.inner[0], &label)
     };
+    let kernel = matches!(place, Place::Kernel { .. });
+    let pays = match decided {
+        Ok(Decided::Send(_)) => kernel,
+        // The agent pays for what it sends on; of what could not be paid for it sees nothing but to tell its sender.
+        Ok(Decided::Up(reason)) => matches!(reason, UpReason::Sealed | UpReason::EgressUnsupported),
+        _ => false,
+    };
+    let decided = if pays && !affords(tables, rx, m.length()) { Err(DropReason::RateLimited) } else { decided };
     let refused = open && matches!(decided, Err(reason) if tells(reason, m.inner[0]));
     // Kernel and agent share the window. Whoever ends the way of a message marks it: what goes up is only checked here
     // and marked by the agent, so that it counts once whichever way it came.
-    let kernel = matches!(place, Place::Kernel { .. });
     let mut up = kernel && (refused || matches!(decided, Ok(Decided::Here | Decided::Up(_))));
     if up {
         replay::check(window, m.head[1])?;
@@ -236,13 +250,46 @@ fn step<'t, T: Tables, const W: usize>(
         Err(reason) if refused && !kernel => return Ok(Verdict::Refused(reason)),
         Err(reason) => return Err(reason),
     };
-    pass(tables, place, tx, m.head[0], &label.advance(width, rx.slot), m.inner)
+    let paid = pay(tables, rx, m.length());
+    match paid.and_then(|()| pass(tables, place, tx, m.head[0], &label.advance(width, rx.slot), m.inner)) {
+        Err(reason) if !kernel && tells(reason, m.inner[0]) => Ok(Verdict::Refused(reason)),
+        sent => sent,
+    }
 }
 
 /// Whether the sender of an authentic message is told that it was dropped; `inner` is how the inner one starts.
 #[inline(always)]
 const fn tells(reason: DropReason, inner: u64) -> bool {
     ErrorKind::about(inner as u8) && ErrorKind::of(reason).is_some()
+}
+
+/// The rate and bucket of a link that has a rate.
+#[inline(always)]
+fn rate_of<'t, T: Tables>(tables: &'t T, rx: &RxLink) -> Option<(&'t TransitRate, T::Bucket<'t>)> {
+    if rx.flags & rx_flag::LIMITED == 0 {
+        return None;
+    }
+    // Nothing is told of the slot yet, or no more.
+    tables.rate(rx.slot).filter(|(rate, _)| rate.burst_ns != 0)
+}
+
+/// Whether the neighbour could pay for a message of `length` bytes now.
+#[inline(always)]
+fn affords<T: Tables>(tables: &T, rx: &RxLink, length: u32) -> bool {
+    match rate_of(tables, rx) {
+        None => true,
+        Some((rate, bucket)) => spend(bucket.load(), tables.now_ns(), &rate.toll(length)).is_some(),
+    }
+}
+
+/// Has the neighbour that sent a message pay for its being sent on: whoever makes packets, or makes them go round, has only
+/// so many.
+#[inline(always)]
+fn pay<T: Tables>(tables: &T, rx: &RxLink, length: u32) -> Result<(), DropReason> {
+    match rate_of(tables, rx) {
+        Some((rate, bucket)) if !take(&bucket, tables.now_ns(), &rate.toll(length)) => Err(DropReason::RateLimited),
+        _ => Ok(()),
+    }
 }
 
 /// One hop of a label that came sealed: the session has shown that it is authentic and new, so only the switch is left.
@@ -258,12 +305,14 @@ pub fn opened<'t, T: Tables, const W: usize>(
     if tables.now_ns() >= rx.expires_ns {
         return Verdict::Drop(DropReason::Expired);
     }
-    let decided = decide(tables, width, Place::Agent, rx, (head0 >> 16) as u32 & 0xffff, inner[0], label);
+    let length = (head0 >> 16) as u32 & 0xffff;
+    let decided = decide(tables, width, Place::Agent, rx, length, inner[0], label);
     let verdict = match decided {
         Err(reason) => Err(reason),
         Ok(Decided::Here) => Ok(Verdict::Here(*label)),
         Ok(Decided::Up(reason)) => Ok(Verdict::Up(reason)),
-        Ok(Decided::Send(tx)) => pass(tables, Place::Agent, tx, head0, &label.advance(width, rx.slot), inner),
+        Ok(Decided::Send(tx)) => pay(tables, rx, length)
+            .and_then(|()| pass(tables, Place::Agent, tx, head0, &label.advance(width, rx.slot), inner)),
     };
     verdict
         .unwrap_or_else(|reason| if tells(reason, inner[0]) { Verdict::Refused(reason) } else { Verdict::Drop(reason) })

@@ -10,7 +10,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, HashMap, PerCpuArray};
 use rovy_common::hello;
 use rovy_common::hop::Tables;
-use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, SlotStats, TxLink};
+use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, SlotStats, TransitRate, TxLink};
 use rovy_common::replay::{WORDS, Words};
 
 /// Entries of `RX` less one; the loader sets it. The low bits of a receiver index are its position.
@@ -93,6 +93,7 @@ impl Maps {
 
 impl Tables for Maps {
     type Window = Window;
+    type Bucket<'a> = Word;
 
     #[inline(always)]
     fn now_ns(&self) -> u64 {
@@ -126,6 +127,11 @@ impl Tables for Maps {
         let (Some(config), Some(at)) = (config(), REFUSED.get_ptr_mut(u32::from(slot))) else { return false };
         // SAFETY: the word is a map value.
         hello::take(&unsafe { Word::new(at) }, self.now_ns, &config.limits.refused)
+    }
+
+    #[inline(always)]
+    fn rate(&self, slot: u16) -> Option<(&TransitRate, Word)> {
+        crate::rates::of(slot)
     }
 }
 

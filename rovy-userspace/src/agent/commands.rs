@@ -98,6 +98,7 @@ impl Control {
                 e.collect();
                 if known { Ok(Reply::Done) } else { Err(no_peer(&peer)) }
             }
+            Command::PeerLimit { peer, limit, persist } => self.limit_peer(peer, limit, persist),
             Command::DiscoveryList => Ok(Reply::Discovery(views::discovery(self))),
             Command::DiscoverySwitch { listener, on } => self.switch_discovery(listener.as_ref(), on),
             Command::RouteList => Ok(Reply::Routes(views::routes(self))),
@@ -132,7 +133,7 @@ impl Control {
         Ok(Reply::Listener(views::listener(self, address)?))
     }
 
-    fn persist(
+    pub(super) fn persist(
         &self,
         wanted: bool,
         otherwise: &str,

@@ -12,6 +12,7 @@ use super::node::ErrorsTold;
 use super::routes::{RouteState, Routes, Why};
 use super::time::TAI64N_LEN;
 use crate::identity::PeerId;
+use crate::rate::RateLimit;
 use crate::transport::Endpoint;
 use zeroize::Zeroizing;
 
@@ -183,6 +184,8 @@ pub struct PeerView {
     pub behind_nat: bool,
     /// Whether it may route through this node.
     pub transit: bool,
+    /// How much of it.
+    pub limit: Option<RateLimit>,
     /// Whether transit between it and this node is sealed; without a session, whether this node wants it.
     pub sealed: bool,
     /// Monotonic time in ns of the last authentic message.

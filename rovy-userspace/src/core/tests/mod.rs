@@ -22,6 +22,7 @@ mod links;
 mod memory;
 mod mtu;
 mod net;
+mod rates;
 mod routing;
 mod rules;
 mod sealed;
