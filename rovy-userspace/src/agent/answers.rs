@@ -14,19 +14,19 @@ impl Engine {
     /// A packet waited for a node that was not found.
     pub(super) fn unreachable(&mut self, packet: &[u8]) {
         self.tables.count(Counter::Drop(DropReason::NoRoute));
-        self.refuse(packet, DropReason::NoRoute);
+        self.refuse(DropReason::NoRoute, packet);
     }
 
     /// Tells a program on this host why its packet went no further, where there is an ICMPv6 error for it.
-    pub(super) fn refuse(&mut self, packet: &[u8], reason: DropReason) {
+    pub(super) fn refuse(&mut self, reason: DropReason, packet: &[u8]) {
         let from = self.node.id().address();
-        let answer = match reason {
-            DropReason::NoRoute => packet::unreachable(packet, Unreachable::NoRoute, from),
-            DropReason::TooBig => {
-                let largest = packet::destination(packet).and_then(|to| self.node.largest_packet(to));
-                packet::too_big(packet, largest.map_or(packet::MIN_MTU, u32::from), from)
-            }
-            _ => None,
+        let to = packet::destination(packet);
+        let answer = if reason == DropReason::TooBig {
+            let largest = to.and_then(|to| self.node.largest_packet(to));
+            packet::too_big(packet, largest.map_or(packet::MIN_MTU, u32::from), from)
+        } else {
+            let known = to.is_some_and(|to| self.node.knows(to));
+            Unreachable::of(reason, known).and_then(|code| packet::unreachable(packet, code, from))
         };
         if let Some(answer) = answer {
             // The program only waits longer when this does not fit either.

@@ -18,8 +18,9 @@ use super::linker::Links;
 use super::listeners::Listeners;
 use super::memory::Memory;
 use super::tun::Host;
-use crate::core::{Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
+use crate::core::{ALL_NODES, Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
 use crate::dataplane::{self, Admission, Dataplane as _, Gate, Tables};
+use crate::fc00::firewall::{Firewall, Setup};
 use crate::fc00::packet;
 use crate::fc00::trace::Traces;
 use crate::transport::{Batch, Endpoint, Received, drop_reason};
@@ -37,6 +38,7 @@ pub(super) struct Engine {
     pub(super) links: Links,
     pub(super) host: Host,
     pub(super) traces: Traces,
+    pub(super) firewall: Firewall,
     pub(super) discovery: Discovery,
     /// Every peer ever seen.
     pub(super) book: Book,
@@ -66,7 +68,9 @@ impl Engine {
         listeners: Listeners,
         host: Host,
     ) -> Self {
+        let firewall = Firewall::new(node.id().address(), Setup::default());
         Self {
+            firewall,
             node,
             tables,
             gate,
@@ -193,8 +197,8 @@ impl Engine {
         self.answer_traces();
         match taken? {
             Inbound::Done => Ok(()),
-            Inbound::Packet(range) => self.host.deliver(message.get(range).ok_or(DropReason::BadLength)?),
-            Inbound::Joined(packet) => self.host.deliver(&packet),
+            Inbound::Packet(range) => self.let_in(message.get(range).ok_or(DropReason::BadLength)?),
+            Inbound::Joined(packet) => self.let_in(&packet),
             Inbound::Sealed(sealed) => self.take_sealed(&sealed, message),
         }
     }
@@ -216,6 +220,12 @@ impl Engine {
     fn seal_packet(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<(), DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         packet::check(bytes).map_err(packet::Insane::reason)?;
+        self.firewall.outgoing(clock::mono_ns(), bytes);
+        if packet::destination(bytes) == Some(ALL_NODES) {
+            let sent = self.node.packet_to_all(clock::now(), bytes);
+            self.collect();
+            return sent.map(drop);
+        }
         let before = self.node.deadline();
         let sealed = self.node.packet(clock::now(), buf, packet.clone());
         if self.node.deadline() < before {
@@ -226,7 +236,7 @@ impl Engine {
             Ok(Some(out)) => self.send(&out.path, buf, out.message),
             Ok(None) => self.send_pieces(),
             Err(reason) => {
-                self.refuse(buf.get(packet).unwrap_or_default(), reason);
+                self.refuse(reason, buf.get(packet).unwrap_or_default());
                 Err(reason)
             }
         }

@@ -40,7 +40,7 @@ pub use kdf::{error_check, hop_keys, wipe};
 pub use link::LinkState;
 pub use mac::{mac1, mac1_key};
 pub use mtu::FLOOR as LEAST_FIT;
-pub use node::{Inbound, Node, NodeConfig, Sealed, Sent, Use};
+pub use node::{ALL_NODES, Inbound, Node, NodeConfig, Sealed, Sent, Use};
 pub use peer::{LinkView, PeerSource, PeerState, PeerView, Psk, RouteSource, RouteView};
 pub use probes::{Budget, ProbeCounts, Rate};
 pub use routes::{RouteState, Why};

@@ -56,6 +56,8 @@ impl Node {
         self.lookups_due(now);
         self.tidy_pieces(now);
         self.wake(self.joiner.next());
+        self.probes.tidy(now.mono_ns);
+        self.wake(self.probes.next_ns().max(now.mono_ns + SECOND));
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             self.expire(now, id);

@@ -12,6 +12,7 @@ use super::*;
 use crate::identity::{PeerId, SecretKey};
 use crate::transport::Endpoint;
 
+mod all_nodes;
 mod cookies;
 mod discovery;
 mod echo;
@@ -69,6 +70,11 @@ struct World {
     dead: BTreeSet<(usize, usize)>,
     /// Longest message, without the transit header, of links that carry less than everything; both ends, smaller number first.
     narrow: BTreeMap<(usize, usize), usize>,
+    /// Nodes whose agent is gone: they switch and take nothing in.
+    deaf: BTreeSet<usize>,
+    /// Each of so many messages is lost, 0 for none; and how many went so far.
+    loses: u64,
+    went: u64,
     /// Nodes with slots of two bytes.
     wide: BTreeSet<usize>,
     /// Messages that take time, and when they are there.
@@ -108,7 +114,7 @@ fn endpoint(n: usize) -> Endpoint {
 
 /// Where a node is on the one Ethernet segment there is.
 fn ether(n: usize) -> Endpoint {
-    Endpoint::Ethernet { ifindex: 7, mac: [n as u8; 6] }
+    Endpoint::Ethernet { ifindex: 7, mac: [2 * n as u8 + 2; 6] }
 }
 
 const BROADCAST: Endpoint = Endpoint::Ethernet { ifindex: 7, mac: [0xff; 6] };
@@ -137,6 +143,9 @@ impl World {
             delays: BTreeMap::new(),
             dead: BTreeSet::new(),
             narrow: BTreeMap::new(),
+            deaf: BTreeSet::new(),
+            loses: 0,
+            went: 0,
             wide: BTreeSet::new(),
             late: Vec::new(),
         }
@@ -234,6 +243,12 @@ impl World {
         let narrow =
             |w: &[usize]| self.narrow.get(&(w[0].min(w[1]), w[0].max(w[1]))).is_some_and(|most| bytes.len() > *most);
         if nodes.windows(2).any(narrow) {
+            return;
+        }
+        // As good as drawn, and always the same.
+        self.went += 1;
+        let drawn = self.went.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        if self.deaf.contains(&to) || self.deaf.contains(&n) || (self.loses > 0 && drawn.is_multiple_of(self.loses)) {
             return;
         }
         let flight = Flight { to, origin, bytes };
