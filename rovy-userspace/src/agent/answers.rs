@@ -25,8 +25,8 @@ impl Engine {
             let largest = to.and_then(|to| self.node.largest_packet(to));
             packet::too_big(packet, largest.map_or(packet::MIN_MTU, u32::from), from)
         } else {
-            let code = Unreachable::of(reason, to.is_some_and(|to| self.node.knows(to)));
-            code.and_then(|code| packet::unreachable(packet, code, from))
+            let known = to.is_some_and(|to| self.node.knows(to));
+            Unreachable::of(reason, known).and_then(|code| packet::unreachable(packet, code, from))
         };
         if let Some(answer) = answer {
             // The program only waits longer when this does not fit either.

@@ -37,8 +37,8 @@ pub(super) struct Engine {
     pub(super) listeners: Listeners,
     pub(super) links: Links,
     pub(super) host: Host,
-    pub(super) firewall: Firewall,
     pub(super) traces: Traces,
+    pub(super) firewall: Firewall,
     pub(super) discovery: Discovery,
     /// Every peer ever seen.
     pub(super) book: Book,
@@ -212,9 +212,8 @@ impl Engine {
 
     /// Sends a packet on its way.
     pub(super) fn leave(&mut self, buf: &mut [u8], packet: Range<usize>) {
-        if let Err(reason) = self.seal_packet(buf, packet.clone()) {
+        if let Err(reason) = self.seal_packet(buf, packet) {
             self.tables.count(Counter::Drop(reason));
-            self.refuse(reason, buf.get(packet).unwrap_or_default());
         }
     }
 
@@ -228,14 +227,18 @@ impl Engine {
             return sent.map(drop);
         }
         let before = self.node.deadline();
-        let sealed = self.node.packet(clock::now(), buf, packet);
+        let sealed = self.node.packet(clock::now(), buf, packet.clone());
         if self.node.deadline() < before {
             self.timer.notify_one();
         }
         self.collect();
-        match sealed? {
-            Some(out) => self.send(&out.path, buf, out.message),
-            None => self.send_pieces(),
+        match sealed {
+            Ok(Some(out)) => self.send(&out.path, buf, out.message),
+            Ok(None) => self.send_pieces(),
+            Err(reason) => {
+                self.refuse(reason, buf.get(packet).unwrap_or_default());
+                Err(reason)
+            }
         }
     }
 

@@ -56,7 +56,7 @@ impl Node {
             codec::ECHO => self.echo(now, origin, index, &body_of(message)?).map(|()| Inbound::Done),
             codec::PROBE => self.probe(now, origin, id, &body_of(message)?).map(|()| Inbound::Done),
             codec::IPV6 => {
-                self.accept(id, origin, message.get(body.clone()).ok_or(DropReason::BadLength)?)?;
+                self.accept(origin, id, message.get(body.clone()).ok_or(DropReason::BadLength)?)?;
                 Ok(Inbound::Packet(body))
             }
             codec::FRAGMENT => self.join(now, origin, (id, index), message.get(body).ok_or(DropReason::BadLength)?),
@@ -68,7 +68,7 @@ impl Node {
     }
 
     /// Checks and counts a packet that a peer sent.
-    pub(super) fn accept(&mut self, id: PeerId, origin: &Origin, packet: &[u8]) -> Result<(), DropReason> {
+    pub(super) fn accept(&mut self, origin: &Origin, id: PeerId, packet: &[u8]) -> Result<(), DropReason> {
         let (source, destination) = addresses(packet).ok_or(DropReason::Malformed)?;
         if source != id.address() {
             return Err(DropReason::BadInnerSource);
@@ -172,8 +172,8 @@ impl Node {
     /// [`TAILROOM`](crate::core::TAILROOM) behind. `None`: it waits for a session, or leaves in pieces, which [`Node::piece`] has.
     ///
     /// # Errors
-    /// The reason to count; `NoRoute` when nobody with this address is known or found, or who has it does not answer, `TooBig` when it
-    /// is longer than [`Node::largest_packet`].
+    /// The reason to count; `NoRoute` when nobody with this address is known or found, `TooBig` when it is longer than
+    /// [`Node::largest_packet`].
     pub fn packet(&mut self, now: Now, buf: &mut [u8], packet: Range<usize>) -> Result<Option<Outgoing>, DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         let (source, destination) = addresses(bytes).ok_or(DropReason::Malformed)?;
@@ -186,7 +186,9 @@ impl Node {
         }
         let peer = self.peers.get_mut(&id).ok_or(DropReason::NoRoute)?;
         if let Some(index) = peer.current {
-            let fit = self.fit(now, id, packet.len());
+            let flow = self.multipath.then(|| flow(bytes));
+            let way = flow.and_then(|f| self.way_of_flow(now, id, f));
+            let fit = self.fit(now, id, way.as_ref(), packet.len());
             if fit == Fit::TooBig {
                 return Err(DropReason::TooBig);
             }
@@ -195,12 +197,10 @@ impl Node {
                 peer.bytes[1] += packet.len() as u64;
             }
             if let Fit::Pieces(room) = fit {
-                self.send_cut(now, id, buf.get(packet).unwrap_or_default(), room)?;
+                self.send_cut(now, id, buf.get(packet).unwrap_or_default(), way, room)?;
                 self.watch(now, id, index);
                 return Ok(None);
             }
-            let flow = self.multipath.then(|| flow(buf.get(packet.clone()).unwrap_or_default()));
-            let way = flow.and_then(|f| self.way_of_flow(now, id, f)).filter(|way| self.carries(id, way, packet.len()));
             let session = self.session(index).ok_or(DropReason::NoRoute)?;
             let path = way.unwrap_or_else(|| session.way());
             let message = session.seal(now.mono_ns, codec::IPV6, buf, packet)?;

@@ -404,7 +404,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(index) = peer.current else { return };
         for packet in std::mem::take(&mut peer.queue) {
-            if ends_on_the_way(&packet) || self.fit(now, id, packet.len()) != Fit::Whole {
+            if ends_on_the_way(&packet) || self.fit(now, id, None, packet.len()) != Fit::Whole {
                 self.actions.push_back(Action::Again(packet));
             } else {
                 self.send_data(now, index, codec::IPV6, &packet);

@@ -146,12 +146,12 @@ pub struct Node {
     /// Echo requests to all neighbours.
     to_all: Bucket,
     nat_keepalive_ns: u64,
-    /// Flows are spread over routes that are alike.
-    multipath: bool,
     /// Longest message of each slot's egress, as far as known.
     link_mtus: HashMap<u16, u16>,
     pieces: VecDeque<Sent>,
     joiner: Joiner,
+    /// Flows are spread over routes that are alike.
+    multipath: bool,
     actions: VecDeque<Action>,
     deadline_ns: u64,
 }
@@ -189,10 +189,10 @@ impl Node {
             serial: 0,
             rekey_ns: REKEY_NS,
             nat_keepalive_ns: timers::NAT_KEEPALIVE_NS,
-            multipath: false,
             link_mtus: HashMap::new(),
             pieces: VecDeque::new(),
             joiner: Joiner::default(),
+            multipath: false,
             actions: VecDeque::new(),
             deadline_ns: u64::MAX,
             config,

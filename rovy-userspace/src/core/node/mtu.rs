@@ -109,8 +109,13 @@ impl Node {
 
     /// The way that packets to a peer take, and what its first link and the peer's receiver take over it.
     fn way_in_use(&self, id: PeerId) -> Option<(Way, u16)> {
+        self.way_by(id, None)
+    }
+
+    /// As [`Node::way_in_use`], by another path of the session's where one is given.
+    fn way_by(&self, id: PeerId, path: Option<&Path>) -> Option<(Way, u16)> {
         let session = self.session_ref(self.peers.get(&id)?.current?)?;
-        let (way, around) = match session.way() {
+        let (way, around) = match path.cloned().unwrap_or_else(|| session.way()) {
             // A neighbour without a slot is none for others; it has a link all the same, which is not measured.
             Path::Direct(_) => ((self.slot_in_use(id, session).unwrap_or(0), super::Hops::new()), 0),
             Path::Routed { slot, hops } => {
@@ -130,12 +135,12 @@ impl Node {
     }
 
     /// What is to become of a packet of `length` bytes to a peer.
-    pub(super) fn fit(&mut self, now: Now, id: PeerId, length: usize) -> Fit {
+    pub(super) fn fit(&mut self, now: Now, id: PeerId, path: Option<&Path>, length: usize) -> Fit {
         let size = u16::try_from(length).unwrap_or(u16::MAX).saturating_add(AROUND);
         if size <= FLOOR {
             return Fit::Whole;
         }
-        let (Some((way, limit)), Some(peer)) = (self.way_in_use(id), self.peers.get_mut(&id)) else {
+        let (Some((way, limit)), Some(peer)) = (self.way_by(id, path), self.peers.get_mut(&id)) else {
             return Fit::Whole;
         };
         let path = peer.mtus.of(&way);
@@ -153,16 +158,15 @@ impl Node {
         }
     }
 
-    /// Whether a way that is not the one in use carries a packet of `length` bytes, as far as anybody told.
-    pub(super) fn carries(&self, id: PeerId, path: &Path, length: usize) -> bool {
-        let size = u16::try_from(length).unwrap_or(u16::MAX).saturating_add(AROUND);
-        let Path::Routed { slot, hops } = path else { return true };
-        let told = self.peers.get(&id).and_then(|p| p.mtus.get(&(*slot, hops.clone()))?.told());
-        told.is_none_or(|most| size <= most)
-    }
-
     /// Seals a packet in pieces, which [`Node::piece`] hands out.
-    pub(super) fn send_cut(&mut self, now: Now, id: PeerId, packet: &[u8], room: usize) -> Result<(), DropReason> {
+    pub(super) fn send_cut(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        packet: &[u8],
+        path: Option<Path>,
+        room: usize,
+    ) -> Result<(), DropReason> {
         if self.pieces.len() >= PIECES {
             return Err(DropReason::QueueFull);
         }
@@ -179,7 +183,7 @@ impl Node {
             let body = HEADROOM..buf.len();
             buf.resize(body.end + TAILROOM, 0);
             let session = self.session(index).ok_or(DropReason::NoRoute)?;
-            let path = session.way();
+            let path = path.clone().unwrap_or_else(|| session.way());
             let message = session.seal(now.mono_ns, codec::FRAGMENT, &mut buf, body)?;
             self.pieces.push_back(Sent { buf, out: Outgoing { path, message } });
         }
@@ -196,14 +200,14 @@ impl Node {
         &mut self,
         now: Now,
         origin: &Origin,
-        (id, index): (PeerId, u32),
+        from: (PeerId, u32),
         body: &[u8],
     ) -> Result<Inbound, DropReason> {
         self.tidy_pieces(now);
         let (head, bytes) = Fragment::ref_from_prefix(body).map_err(|_| DropReason::BadLength)?;
         let offset = head.offset.get();
         let piece = Piece {
-            from: (id, index),
+            from,
             id: head.id.get(),
             offset: usize::from(offset & !FRAGMENT_MORE),
             more: offset & FRAGMENT_MORE != 0,
@@ -214,7 +218,7 @@ impl Node {
         let next = self.joiner.next();
         self.wake(next);
         let Some(packet) = whole else { return Ok(Inbound::Done) };
-        self.accept(id, origin, &packet)?;
+        self.accept(origin, from.0, &packet)?;
         Ok(Inbound::Joined(packet))
     }
 

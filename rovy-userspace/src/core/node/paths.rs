@@ -159,6 +159,14 @@ impl Node {
         }
     }
 
+    /// Sends an echo as long as `length` bytes of body make it, over the way in use.
+    pub(super) fn send_request(&mut self, now: Now, index: u32, nonce: u64, length: usize) {
+        let head = Echo { op: echo::REQUEST, reserved: [0; 7], nonce: U64::new(nonce) };
+        let mut body = head.as_bytes().to_vec();
+        body.resize(length.max(body.len()), 0);
+        self.send_data(now, index, codec::ECHO, &body);
+    }
+
     /// The answer to a probe that looked for ways to a neighbour. Whether it was one.
     pub(super) fn way_answer(&mut self, now: Now, id: PeerId, probe: u64, origin: &Origin) -> bool {
         let asked = self.peers.get_mut(&id).and_then(|p| p.sought.as_mut());
@@ -166,14 +174,6 @@ impl Node {
         asked.answers += 1;
         self.learn(now, id, origin);
         true
-    }
-
-    /// Sends an echo as long as `length` bytes of body make it, over the way in use.
-    pub(super) fn send_request(&mut self, now: Now, index: u32, nonce: u64, length: usize) {
-        let head = Echo { op: echo::REQUEST, reserved: [0; 7], nonce: U64::new(nonce) };
-        let mut body = head.as_bytes().to_vec();
-        body.resize(length.max(body.len()), 0);
-        self.send_data(now, index, codec::ECHO, &body);
     }
 
     fn send_echo(&mut self, now: Now, index: u32, op: u8, nonce: u64, path: Path) {

@@ -68,13 +68,13 @@ struct World {
     delays: BTreeMap<(usize, usize), u64>,
     /// Links that swallow everything.
     dead: BTreeSet<(usize, usize)>,
+    /// Longest message, without the transit header, of links that carry less than everything; both ends, smaller number first.
+    narrow: BTreeMap<(usize, usize), usize>,
     /// Nodes whose agent is gone: they switch and take nothing in.
     deaf: BTreeSet<usize>,
     /// Each of so many messages is lost, 0 for none; and how many went so far.
     loses: u64,
     went: u64,
-    /// Longest message, without the transit header, of links that carry less than everything; both ends, smaller number first.
-    narrow: BTreeMap<(usize, usize), usize>,
     /// Nodes with slots of two bytes.
     wide: BTreeSet<usize>,
     /// Messages that take time, and when they are there.
@@ -142,10 +142,10 @@ impl World {
             skew: BTreeMap::new(),
             delays: BTreeMap::new(),
             dead: BTreeSet::new(),
+            narrow: BTreeMap::new(),
             deaf: BTreeSet::new(),
             loses: 0,
             went: 0,
-            narrow: BTreeMap::new(),
             wide: BTreeSet::new(),
             late: Vec::new(),
         }
@@ -239,16 +239,16 @@ impl World {
     /// A message leaves node `n`.
     fn fly(&mut self, n: usize, path: &Path, bytes: Vec<u8>) {
         let Some((to, origin)) = self.walk(n, path) else { return };
-        // As good as drawn, and always the same.
-        self.went += 1;
-        let drawn = self.went.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-        if self.deaf.contains(&to) || self.deaf.contains(&n) || (self.loses > 0 && drawn.is_multiple_of(self.loses)) {
-            return;
-        }
         let (nodes, _) = self.way(n, path).expect("walked");
         let narrow =
             |w: &[usize]| self.narrow.get(&(w[0].min(w[1]), w[0].max(w[1]))).is_some_and(|most| bytes.len() > *most);
         if nodes.windows(2).any(narrow) {
+            return;
+        }
+        // As good as drawn, and always the same.
+        self.went += 1;
+        let drawn = self.went.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        if self.deaf.contains(&to) || self.deaf.contains(&n) || (self.loses > 0 && drawn.is_multiple_of(self.loses)) {
             return;
         }
         let flight = Flight { to, origin, bytes };
