@@ -376,7 +376,7 @@ impl Control {
         }
         let ifname = ifname.unwrap_or(&self.ifname);
         let mtu = self.config.fc00.mtu.bytes();
-        let started = tun::start(&self.engine, &self.netlink, ifname, mtu).await;
+        let started = tun::start(&self.engine, &self.netlink, ifname, mtu, self.config.fc00.offload.into()).await;
         self.engine.borrow_mut().host.starting = false;
         started.map_err(|error| {
             let kind = match &error {
@@ -395,8 +395,8 @@ impl Control {
     pub(super) fn no_fc00(&self) -> Result<(), Failure> {
         match self.engine.borrow().host.device() {
             None => Ok(()),
-            Some((name, ..)) => {
-                let message = format!("fc00 runs already, on {name}");
+            Some(device) => {
+                let message = format!("fc00 runs already, on {}", device.name);
                 Err(Failure::new(FailureKind::Conflict, message).with_next("rovy fc00 status"))
             }
         }

@@ -17,6 +17,7 @@ use super::kernel::Kernel;
 use super::linker::Links;
 use super::listeners::Listeners;
 use super::memory::Memory;
+use super::outbox::Outbox;
 use super::tun::Host;
 use crate::core::{Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
 use crate::dataplane::{self, Admission, Dataplane as _, Gate, Tables};
@@ -50,6 +51,7 @@ pub(super) struct Engine {
     /// Wakes readers when the backlog is gone.
     pub(super) room: Arc<Notify>,
     pub(super) scratch: Vec<u8>,
+    outbox: Outbox,
 }
 
 /// The engine as the tasks of the packet thread share it. Borrowed between two waits only.
@@ -81,6 +83,7 @@ impl Engine {
             timer: Arc::new(Notify::new()),
             room: Arc::new(Notify::new()),
             scratch: Vec::new(),
+            outbox: Outbox::default(),
         }
     }
 
@@ -129,8 +132,44 @@ impl Engine {
 
     /// Messages from the underlay. `exact`: nothing may follow one.
     pub(super) fn receive_all(&mut self, batch: &mut Batch, exact: bool) {
-        for (received, message) in batch.messages_mut() {
-            self.receive(received, message, exact);
+        self.turn(|e| {
+            for (received, message) in batch.messages_mut() {
+                e.receive(received, message, exact);
+            }
+        });
+    }
+
+    /// Handles several packets or messages; what they send, and what they bring the host, leaves together at the end.
+    pub(super) fn turn<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        (self.outbox.open, self.host.holds) = (true, true);
+        let done = work(self);
+        (self.outbox.open, self.host.holds) = (false, false);
+        self.flush();
+        done
+    }
+
+    fn flush(&mut self) {
+        let mut dead = Vec::new();
+        let (listeners, tables) = (&self.listeners, &mut self.tables);
+        self.outbox.flush(
+            |run, bytes| listeners.send_run(&run.to, run.ecn, bytes, run.size),
+            |run, count, error| {
+                let reason = drop_reason(&error);
+                (0..count).for_each(|_| tables.count(Counter::Drop(reason)));
+                if reason == DropReason::EgressDown && !dead.contains(&run.to) {
+                    dead.push(run.to);
+                }
+            },
+        );
+        for to in dead {
+            self.mourn(&to);
+        }
+        self.flush_host();
+    }
+
+    fn flush_host(&mut self) {
+        for (reason, count) in self.host.flush() {
+            (0..count).for_each(|_| self.tables.count(Counter::Drop(reason)));
         }
     }
 
@@ -189,9 +228,18 @@ impl Engine {
         self.collect();
         match taken? {
             Inbound::Done => Ok(()),
-            Inbound::Packet(range) => self.host.deliver(message.get(range).ok_or(DropReason::BadLength)?),
+            Inbound::Packet(range) => self.deliver(message.get(range).ok_or(DropReason::BadLength)?),
             Inbound::Sealed(sealed) => self.take_sealed(&sealed, message),
         }
+    }
+
+    /// Gives a packet to the host.
+    fn deliver(&mut self, packet: &[u8]) -> Result<(), DropReason> {
+        self.host.deliver(packet)?;
+        if !self.host.holds {
+            self.flush_host();
+        }
+        Ok(())
     }
 
     /// An IPv6 packet from the TUN, at `packet` of a buffer with room around it.
@@ -232,7 +280,7 @@ impl Engine {
         let from = self.node.id().address();
         if let Some(answer) = packet::unreachable(packet, packet::Unreachable::NoRoute, from) {
             // The program only waits longer when this does not fit either.
-            let _ = self.host.deliver(&answer);
+            let _ = self.deliver(&answer);
         }
     }
 
@@ -264,17 +312,31 @@ impl Engine {
         self.scratch = buf;
     }
 
-    /// Sends a message. When the endpoint cannot be reached from here, a link that ends there is dead at once.
+    /// Sends a message, or has it leave at the end of the turn. When the endpoint cannot be reached from here, a link that ends
+    /// there is dead at once.
     pub(super) fn transmit_or_mourn(&mut self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
         let sent = self.transmit(to, message);
         if sent == Err(DropReason::EgressDown) {
-            self.node.lost(clock::now(), |at| at == to);
-            self.collect();
+            self.mourn(to);
         }
         sent
     }
 
-    fn transmit(&self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
-        self.listeners.send(to, message).map_err(|e| drop_reason(&e))
+    fn mourn(&mut self, to: &Endpoint) {
+        self.node.lost(clock::now(), |at| at == to);
+        self.collect();
+    }
+
+    fn transmit(&mut self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
+        let ecn = 0;
+        if !self.outbox.open {
+            let sent = self.listeners.send_run(to, ecn, message, message.len());
+            return sent.map_err(|(_, e)| drop_reason(&e));
+        }
+        self.outbox.push(to, ecn, message);
+        if self.outbox.full() {
+            self.flush();
+        }
+        Ok(())
     }
 }

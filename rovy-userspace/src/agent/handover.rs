@@ -81,7 +81,7 @@ impl Control {
     pub(super) async fn take_fc00(&self, given: Vec<OwnedFd>) -> Result<(), Failure> {
         let Ok([device]) = <[OwnedFd; 1]>::try_from(given) else { return Err(unfit("one TUN device is expected")) };
         self.no_fc00()?;
-        let tun = Tun::given(device).map_err(unfit)?;
+        let tun = Tun::given(device, self.config.fc00.offload.into()).map_err(unfit)?;
         let interfaces = self.netlink.interfaces().await.map_err(internal)?;
         let Some(found) = interfaces.iter().find(|i| i.index == tun.ifindex() && i.name == tun.name()) else {
             return Err(unfit(format!("the TUN device {} is not in this network namespace", tun.name())));

@@ -118,18 +118,23 @@ impl Listeners {
         Some((ip, bound.port()))
     }
 
-    /// Sends one message.
-    pub(super) fn send(&self, to: &Endpoint, message: &[u8]) -> io::Result<()> {
+    /// Sends messages of `size` bytes, which stand one behind the other in `bytes`; the last may be shorter.
+    ///
+    /// # Errors
+    /// How many were not sent, and why.
+    pub(super) fn send_run(&self, to: &Endpoint, ecn: u8, bytes: &[u8], size: usize) -> Result<(), (usize, io::Error)> {
         let none = || io::Error::from_raw_os_error(libc::ENETDOWN);
+        let all = bytes.len().div_ceil(size.max(1)).max(1);
         match to {
             Endpoint::Udp { remote, local } => {
-                self.udp(remote, *local).ok_or_else(none)?.send(*remote, *local, message)
+                let socket = self.udp(remote, *local).ok_or_else(|| (all, none()))?;
+                socket.send_run(*remote, *local, ecn, bytes, size)
             }
             Endpoint::Ethernet { ifindex, mac } => {
-                let socket = self.ethernet(*ifindex).ok_or_else(none)?;
-                socket.send(*mac, message).map_err(|e| match e {
-                    EthernetError::Io { source, .. } => source,
-                    EthernetError::Down { .. } | EthernetError::Gone { .. } => none(),
+                let socket = self.ethernet(*ifindex).ok_or_else(|| (all, none()))?;
+                socket.send_run(*mac, bytes, size).map_err(|(lost, e)| match e {
+                    EthernetError::Io { source, .. } => (lost, source),
+                    EthernetError::Down { .. } | EthernetError::Gone { .. } => (lost, none()),
                 })
             }
         }

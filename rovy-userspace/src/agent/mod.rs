@@ -14,6 +14,7 @@ mod linker;
 mod listeners;
 mod memory;
 mod options;
+mod outbox;
 mod remembered;
 mod tasks;
 mod transit;

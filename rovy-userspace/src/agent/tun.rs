@@ -3,11 +3,12 @@
 use std::io;
 use std::rc::Rc;
 
-use rovy_common::DropReason;
+use rovy_common::{Counter, DropReason};
 use tokio::task::JoinHandle;
 
-use super::engine::Shared;
+use super::engine::{Engine, Shared};
 use crate::core::{HEADROOM, TAILROOM};
+use crate::fc00::offload::{self, HEADER_LEN, Header, Joiner, LARGEST, Offloads, Sink, Taken};
 use crate::fc00::routing::{setup, table};
 use crate::fc00::{Fc00Error, Routing, Tun};
 use crate::netlink::Netlink;
@@ -17,9 +18,20 @@ struct Running {
     tun: Rc<Tun>,
     /// `None` where root made the device and its rules.
     routing: Option<Routing>,
-    table: u32,
+    /// `None` in another network namespace.
+    table: Option<u32>,
     reader: JoinHandle<()>,
     mtu: u16,
+    joiner: Joiner,
+}
+
+/// What was handed over as one packet in place of several.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Large {
+    /// From the host: large packets, and the packets they were split into.
+    pub(super) split: [u64; 2],
+    /// To the host: large packets, and the packets they were joined from.
+    pub(super) joined: [u64; 2],
 }
 
 /// The host's side of fc00::/8, which may be absent.
@@ -32,32 +44,70 @@ pub(super) struct Host {
     pub(super) why: Option<String>,
     /// Packets to the host, and from it.
     pub(super) packets: [u64; 2],
+    pub(super) large: Large,
+    /// Packets wait until more of their flow have come.
+    pub(super) holds: bool,
+    /// Packets that the host did not take, since last asked: no room, no device.
+    refused: [u64; 2],
+}
+
+/// What is known of a device.
+pub(super) struct Device<'a> {
+    pub(super) name: &'a str,
+    pub(super) mtu: u16,
+    pub(super) table: Option<u32>,
+    pub(super) offloads: Offloads,
 }
 
 impl Host {
-    /// Name, MTU and table of the device while it runs.
-    pub(super) fn device(&self) -> Option<(&str, u16, u32)> {
-        self.running.as_ref().map(|r| (r.tun.name(), r.mtu, r.table))
+    /// The device while it runs.
+    pub(super) fn device(&self) -> Option<Device<'_>> {
+        let Running { tun, table, mtu, .. } = self.running.as_ref()?;
+        Some(Device { name: tun.name(), mtu: *mtu, table: *table, offloads: tun.offloads() })
     }
 
-    /// Gives a packet to the host.
+    /// Gives a packet to the host. It is there after [`Host::flush`] at the latest.
     pub(super) fn deliver(&mut self, packet: &[u8]) -> Result<(), DropReason> {
-        let running = self.running.as_ref().ok_or(DropReason::NotAllowed)?;
-        match running.tun.try_send(packet) {
-            Ok(()) => {
-                self.packets[0] += 1;
-                Ok(())
+        self.with_joiner(|joiner, out| joiner.push(packet, out)).ok_or(DropReason::NotAllowed)
+    }
+
+    /// Has the host get what waits. What it did not take since the last time, by reason.
+    pub(super) fn flush(&mut self) -> [(DropReason, u64); 2] {
+        self.with_joiner(|joiner, out| joiner.flush(out));
+        let [full, down] = std::mem::take(&mut self.refused);
+        [(DropReason::QueueFull, full), (DropReason::EgressDown, down)]
+    }
+
+    fn with_joiner<T>(&mut self, work: impl FnOnce(&mut Joiner, &mut Sink<'_>) -> T) -> Option<T> {
+        let Running { tun, joiner, .. } = self.running.as_mut()?;
+        let (packets, large, refused) = (&mut self.packets[0], &mut self.large, &mut self.refused);
+        Some(work(joiner, &mut |header: &[u8; HEADER_LEN], packet: &[u8], count: usize| {
+            let count = count as u64;
+            match tun.try_write(header, packet) {
+                Ok(()) => {
+                    *packets += count;
+                    if count > 1 {
+                        large.joined[0] += 1;
+                        large.joined[1] += count;
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => refused[0] += count,
+                Err(_) => refused[1] += count,
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(DropReason::QueueFull),
-            Err(_) => Err(DropReason::EgressDown),
-        }
+        }))
     }
 }
 
 /// Makes the device, its address and routes, and starts reading it.
-pub(super) async fn start(engine: &Shared, netlink: &Netlink, ifname: &str, mtu: u16) -> Result<(), Fc00Error> {
+pub(super) async fn start(
+    engine: &Shared,
+    netlink: &Netlink,
+    ifname: &str,
+    mtu: u16,
+    offloads: Offloads,
+) -> Result<(), Fc00Error> {
     let address = engine.borrow().node.id().address();
-    let tun = Tun::open(ifname, mtu)?;
+    let tun = Tun::open(ifname, offloads)?;
     let routing = setup(netlink, tun.name(), address, u32::from(mtu)).await?;
     run(engine, tun, Some(routing), mtu);
     Ok(())
@@ -69,12 +119,13 @@ pub(super) fn run_given(engine: &Shared, tun: Tun, mtu: u16) {
 }
 
 fn run(engine: &Shared, tun: Tun, routing: Option<Routing>, mtu: u16) {
-    let table = table(tun.ifindex());
+    let table = Some(table(tun.ifindex()));
+    let joiner = Joiner::new(tun.offloads());
     let tun = Rc::new(tun);
     let reader = {
         let (engine, tun) = (engine.clone(), tun.clone());
         tokio::task::spawn_local(async move {
-            let error = read(&engine, &tun, mtu).await;
+            let error = read(&engine, &tun).await;
             tracing::warn!(%error, device = tun.name(), "the TUN device is gone; `rovy fc00 start` makes it again");
             let gone = engine.borrow_mut().host.running.take();
             if let Some(Running { routing: Some(routing), .. }) = gone
@@ -86,7 +137,7 @@ fn run(engine: &Shared, tun: Tun, routing: Option<Routing>, mtu: u16) {
         })
     };
     let mut e = engine.borrow_mut();
-    e.host.running = Some(Running { tun, routing, table, reader, mtu });
+    e.host.running = Some(Running { tun, routing, table, reader, mtu, joiner });
     e.host.why = None;
 }
 
@@ -110,31 +161,88 @@ pub(super) async fn stop(engine: &Shared) -> Result<bool, Fc00Error> {
     done.map(|()| true)
 }
 
-/// Packets handled before others get their turn.
-const TURN: usize = 32;
+/// Bytes handled before others get their turn: some of the largest packets, or many small ones.
+const TURN: usize = 4 * LARGEST;
+/// What a packet counts for at least in a turn.
+const LEAST: usize = TURN / 64;
 
-async fn read(engine: &Shared, tun: &Tun, mtu: u16) -> io::Error {
-    let mut buf = vec![0; HEADROOM + usize::from(mtu) + TAILROOM];
-    let end = buf.len() - TAILROOM;
+/// The buffers of the reader: a packet from the host, and one of those that it stands for, with room around both.
+struct Buffers {
+    header: [u8; HEADER_LEN],
+    large: Vec<u8>,
+    segment: Vec<u8>,
+}
+
+impl Buffers {
+    fn new() -> Self {
+        // One byte more tells a packet that fills its place from one that was cut.
+        let room = || vec![0; HEADROOM + LARGEST + 1 + TAILROOM];
+        Self { header: [0; HEADER_LEN], large: room(), segment: room() }
+    }
+
+    /// Where the next packet goes.
+    fn place(&mut self) -> (&mut [u8; HEADER_LEN], &mut [u8]) {
+        let end = self.large.len() - TAILROOM;
+        (&mut self.header, self.large.get_mut(HEADROOM..end).unwrap_or_default())
+    }
+}
+
+async fn read(engine: &Shared, tun: &Tun) -> io::Error {
+    let mut buffers = Buffers::new();
     loop {
-        let mut n = match tun.recv(&mut buf[HEADROOM..end]).await {
+        let (header, place) = buffers.place();
+        let first = match tun.read(header, place).await {
             Ok(n) => n,
             Err(error) => return error,
         };
-        let mut left = TURN;
         let mut e = engine.borrow_mut();
-        loop {
-            e.host.packets[1] += 1;
-            e.take_packet(&mut buf, HEADROOM..HEADROOM + n);
-            left -= 1;
-            if left == 0 {
-                break;
+        let failed = e.turn(|e| {
+            let (mut n, mut left) = (first, TURN);
+            loop {
+                e.take_large(&mut buffers, n);
+                left = left.saturating_sub(n.max(LEAST));
+                if left == 0 {
+                    return None;
+                }
+                let (header, place) = buffers.place();
+                n = match tun.try_read(header, place) {
+                    Ok(n) => n,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
+                    Err(error) => return Some(error),
+                };
             }
-            n = match tun.try_recv(&mut buf[HEADROOM..end]) {
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return error,
-            };
+        });
+        drop(e);
+        if let Some(error) = failed {
+            return error;
+        }
+        // A host that always has more keeps nobody else from running.
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Engine {
+    /// What the host handed over: one packet, or many in one.
+    fn take_large(&mut self, buffers: &mut Buffers, length: usize) {
+        let header = Header::read(&buffers.header);
+        let packet = buffers.large.get_mut(HEADROOM..HEADROOM + length).filter(|_| length <= LARGEST);
+        let taken = packet.ok_or(DropReason::TooBig).and_then(|packet| offload::take(&header, packet));
+        let segments = match taken {
+            Ok(Taken::Whole) => {
+                self.host.packets[1] += 1;
+                return self.take_packet(&mut buffers.large, HEADROOM..HEADROOM + length);
+            }
+            Ok(Taken::Many(segments)) => segments,
+            Err(reason) => return self.tables.count(Counter::Drop(reason)),
+        };
+        self.host.large.split[0] += 1;
+        let packet = buffers.large.get(HEADROOM..HEADROOM + length).unwrap_or_default();
+        for number in 0..segments.count() {
+            let Some(room) = buffers.segment.get_mut(HEADROOM..HEADROOM + LARGEST) else { return };
+            let Some(n) = segments.write(number, packet, room) else { return };
+            self.host.packets[1] += 1;
+            self.host.large.split[1] += 1;
+            self.take_packet(&mut buffers.segment, HEADROOM..HEADROOM + n);
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{clock, kernel};
 use crate::api::{self, Failure, FailureKind};
 use crate::core::{self, Path};
 use crate::dataplane::{Dataplane, xdp::XdpError};
+use crate::fc00::offload::Offloads;
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use crate::transport::Endpoint;
@@ -58,7 +59,7 @@ pub(super) fn info(control: &Control) -> api::Info {
         listeners: e.listeners.iter().count() as u32,
         peers_connected: connected,
         peers,
-        fc00_ifname: e.host.device().map(|(name, ..)| name.to_owned()),
+        fc00_ifname: e.host.device().map(|d| d.name.to_owned()),
     }
 }
 
@@ -286,14 +287,26 @@ pub(super) fn fc00(control: &Control) -> api::Fc00Status {
     let device = e.host.device();
     api::Fc00Status {
         running: device.is_some(),
-        ifname: device.map(|(name, ..)| name.to_owned()),
-        address: device.map(|_| e.node.id().address()),
-        mtu: device.map(|(_, mtu, _)| mtu),
-        table: device.map(|(.., table)| table),
+        ifname: device.as_ref().map(|d| d.name.to_owned()),
+        address: device.as_ref().map(|_| e.node.id().address()),
+        mtu: device.as_ref().map(|d| d.mtu),
+        table: device.as_ref().and_then(|d| d.table),
+        offloads: device.map(|d| offloads(d.offloads)).unwrap_or_default(),
         rx_packets: e.host.packets[0],
         tx_packets: e.host.packets[1],
+        rx_joined: large(e.host.large.joined),
+        tx_split: large(e.host.large.split),
         why: e.host.why.clone(),
     }
+}
+
+fn large([packets, parts]: [u64; 2]) -> api::Large {
+    api::Large { packets, parts }
+}
+
+fn offloads(o: Offloads) -> Vec<String> {
+    let all = [(o.csum, "csum"), (o.tso, "tso"), (o.uso, "uso"), (o.gro, "gro"), (o.gro_udp, "gro_udp")];
+    all.iter().filter(|(on, _)| *on).map(|(_, name)| (*name).to_owned()).collect()
 }
 
 /// Every bound by its name.

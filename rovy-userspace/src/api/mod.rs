@@ -14,7 +14,7 @@ pub use command::{Command, Failure, FailureKind, Reply, Request, Requests};
 pub use http::Method;
 pub use server::{ApiError, Server, serve};
 pub use types::{
-    Discovery, DiscoveryListener, Drops, Echo, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener,
+    Discovery, DiscoveryListener, Drops, Echo, Fc00Status, Info, Large, LimitUse, LinkState, LinkStats, Listener,
     ListenerState, MapSizes, Peer, PeerLink, PeerSource, PeerState, PeerTransit, RouteInfo, RouteSource, Stats, Trace,
     TraceHop, TransitStats, Wants,
 };

@@ -330,12 +330,30 @@ pub struct Fc00Status {
     pub mtu: Option<u16>,
     /// The routing table with fc00::/8.
     pub table: Option<u32>,
+    /// Work that host and agent share: `csum`, `tso`, `uso`, `gro`, `gro_udp`.
+    #[serde(default)]
+    pub offloads: Vec<String>,
     /// Packets from the network to the host.
     pub rx_packets: u64,
     /// Packets from the host to the network.
     pub tx_packets: u64,
+    /// Packets that the host got joined.
+    #[serde(default)]
+    pub rx_joined: Large,
+    /// Packets that the host left to the agent to split.
+    #[serde(default)]
+    pub tx_split: Large,
     /// Why it does not run, when it should.
     pub why: Option<String>,
+}
+
+/// Packets that went between host and agent as fewer large ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Large {
+    /// Large packets.
+    pub packets: u64,
+    /// What they stand for.
+    pub parts: u64,
 }
 
 /// Dropped packets by reason.

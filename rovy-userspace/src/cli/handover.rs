@@ -104,7 +104,7 @@ async fn fc00(client: &Client, ifname: Option<&str>, sudo: Option<u32>) -> Outco
         None => ours(&wants.fc00_ifname)?,
     };
     let netlink = netlink()?;
-    let made = Made::new(name, wants.fc00_mtu).map_err(making)?;
+    let made = Made::new(name).map_err(making)?;
     // The agent has it once it answers; without that it goes with this process.
     let routing = setup(&netlink, made.name(), wants.address, wants.fc00_mtu.into()).await.map_err(making)?;
     let given = match made.descriptor() {

@@ -5,7 +5,8 @@ use std::net::Ipv6Addr;
 
 use crate::netlink::NetlinkError;
 
-mod given;
+mod ioctl;
+pub mod offload;
 pub mod packet;
 pub mod routing;
 pub mod tun;
@@ -58,7 +59,7 @@ pub enum Fc00Error {
         address: Ipv6Addr,
     },
     /// A descriptor that came from elsewhere is something else.
-    #[error("the descriptor is not a TUN device without segmentation offloads: {0}")]
+    #[error("the descriptor is not a TUN device: {0}")]
     NotOne(io::Error),
     /// Anything else with the device.
     #[error("cannot {what}: {source}")]
