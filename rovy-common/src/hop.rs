@@ -9,7 +9,7 @@ use crate::maps::{HopKeys, RxLink, TxLink, rx_flag, tx_flag};
 use crate::replay::{self, Words};
 use crate::siphash::{Key, Sip, sip128};
 use crate::wire::{AEAD_TAG, Data, MessageType};
-use crate::{DropReason, UpReason, encap};
+use crate::{DropReason, UpReason, ecn, encap};
 
 /// Where the state of the links is kept.
 pub trait Tables {
@@ -172,7 +172,8 @@ pub enum Place {
     Agent,
 }
 
-/// One hop of a transit message whose header [`crate::wire::check`] accepted.
+/// One hop of a transit message whose header [`crate::wire::check`] accepted, and which came in an IP packet with the ECN bits
+/// `outer`, zero on Ethernet.
 #[inline(always)]
 pub fn hop<'t, T: Tables, const W: usize>(
     tables: &'t T,
@@ -180,8 +181,9 @@ pub fn hop<'t, T: Tables, const W: usize>(
     place: Place,
     rx: &RxLink,
     m: &Message<W>,
+    outer: u8,
 ) -> Verdict<&'t TxLink, W> {
-    match step(tables, width, place, rx, m) {
+    match step(tables, width, place, rx, m, outer) {
         Ok(v) => v,
         Err(r) => Verdict::Drop(r),
     }
@@ -194,6 +196,7 @@ fn step<'t, T: Tables, const W: usize>(
     place: Place,
     rx: &RxLink,
     m: &Message<W>,
+    outer: u8,
 ) -> Result<Verdict<&'t TxLink, W>, DropReason> {
     if tables.now_ns() >= rx.expires_ns {
         return Err(DropReason::Expired);
@@ -222,7 +225,8 @@ fn step<'t, T: Tables, const W: usize>(
         Decided::Up(reason) => return Ok(Verdict::Up(reason)),
         Decided::Send(tx) => tx,
     };
-    pass(tables, place, tx, m.head[0], &label.advance(width, rx.slot), m.inner)
+    let head0 = ecn::pass(m.head[0], outer);
+    pass(tables, place, tx, head0, &label.advance(width, rx.slot), m.inner)
 }
 
 /// One hop of a label that came sealed: the session has shown that it is authentic and new, so only the switch is left.

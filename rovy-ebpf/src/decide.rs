@@ -31,7 +31,7 @@ pub fn run(packet: &mut Packet) -> u32 {
         Err(Other::Handshake) => return admit::run(&mut packet.again(), &frame, config),
         Err(Other::Stray(reason)) => return admit::other(packet, &frame, reason, config),
     };
-    match hop::hop(&tables, width, Place::Kernel { moved }, rx, m) {
+    match hop::hop(&tables, width, Place::Kernel { moved }, rx, m, frame.ecn) {
         Verdict::Here(_) => tally::up(UpReason::Local),
         Verdict::Up(reason) => tally::up(reason),
         // Never in the kernel.

@@ -4,7 +4,7 @@ use crate::packet::{Packet, word16, word32, word64};
 use crate::{checksum, maps};
 use rovy_common::hop::Message;
 use rovy_common::maps::{RxLink, TxLink, kind, tx_flag};
-use rovy_common::{DropReason, encap};
+use rovy_common::{DropReason, ecn, encap};
 
 /// Bytes of a transit message in front of the inner message.
 const TRANSIT: usize = 40;
@@ -68,8 +68,10 @@ fn udp4(packet: &mut Packet, tx: &TxLink, m: &Message<2>) -> Option<()> {
     let f = packet.head_mut::<{ encap::UDP4 + TRANSIT }>()?;
     put::<{ encap::UDP4 }, _>(f, tx, m);
     let template = u16::from_be_bytes([tx.header[24], tx.header[25]]);
+    let ecn = mark(m);
+    f[15] = ecn;
     f[16..18].copy_from_slice(&ip.to_be_bytes());
-    f[24..26].copy_from_slice(&encap::ipv4_checksum(template, ip).to_be_bytes());
+    f[24..26].copy_from_slice(&encap::ipv4_checksum(template, ip, ecn).to_be_bytes());
     f[38..40].copy_from_slice(&udp.to_be_bytes());
     if tx.flags & tx_flag::ZERO_CHECKSUM == 0 {
         let sum = checksum::udp(packet, 26, 8, udp)?;
@@ -83,6 +85,7 @@ fn udp6(packet: &mut Packet, tx: &TxLink, m: &Message<2>) -> Option<()> {
     let udp = m.length() as u16 + 8;
     let f = packet.head_mut::<{ encap::UDP6 + TRANSIT }>()?;
     put::<{ encap::UDP6 }, _>(f, tx, m);
+    f[15] = mark(m) << 4;
     f[18..20].copy_from_slice(&udp.to_be_bytes());
     f[58..60].copy_from_slice(&udp.to_be_bytes());
     if tx.flags & tx_flag::ZERO_CHECKSUM == 0 {
@@ -90,6 +93,12 @@ fn udp6(packet: &mut Packet, tx: &TxLink, m: &Message<2>) -> Option<()> {
         packet.head_mut::<{ encap::UDP6 }>()?[60..].copy_from_slice(&sum.to_ne_bytes());
     }
     Some(())
+}
+
+/// The ECN bits of a message, for the IP header.
+#[inline(always)]
+fn mark(m: &Message<2>) -> u8 {
+    ecn::of_flags((m.head[0] >> 8) as u8)
 }
 
 /// The header template, then the transit head. Word by word: a copy of bytes becomes loads and stores of single bytes.

@@ -70,7 +70,7 @@ fn from(slot: u16, counter: u64, route: &[u8]) -> Message<2> {
 }
 
 fn run<'t>(n: &'t Node, m: &Message<2>) -> Verdict<&'t TxLink, 2> {
-    hop(n, Width::One, KERNEL, n.rx(m.index()).expect("known"), m)
+    hop(n, Width::One, KERNEL, n.rx(m.index()).expect("known"), m, 0)
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn limits_of_the_link() {
     assert_eq!(run(&n, &from(1, 1, &[2])), Verdict::Up(UpReason::EgressUnsupported));
     let rx = n.rx[&101].0;
     let m = from(1, 2, &[2]);
-    assert!(matches!(hop(&n, Width::One, Place::Agent, &rx, &m), Verdict::Forward(..)));
+    assert!(matches!(hop(&n, Width::One, Place::Agent, &rx, &m, 0), Verdict::Forward(..)));
     n.tx.get_mut(&2).expect("there").expires_ns = 500;
     assert_eq!(run(&n, &from(1, 3, &[2])), Verdict::Drop(DropReason::Expired));
     n.rx.get_mut(&101).expect("there").0.flags = rx_flag::NO_TRANSIT;
@@ -159,9 +159,9 @@ fn a_moved_source_goes_up_only_when_authentic() {
     let moved = Place::Kernel { moved: true };
     let rx = n.rx[&101].0;
     let mut m = from(1, 0, &[2]);
-    assert_eq!(hop(&n, Width::One, moved, &rx, &m), Verdict::Up(UpReason::Moved));
+    assert_eq!(hop(&n, Width::One, moved, &rx, &m, 0), Verdict::Up(UpReason::Moved));
     m.tag ^= 1;
-    assert_eq!(hop(&n, Width::One, moved, &rx, &m), Verdict::Drop(DropReason::BadTag));
+    assert_eq!(hop(&n, Width::One, moved, &rx, &m, 0), Verdict::Drop(DropReason::BadTag));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn long_labels_cross_too() {
     let route = [2; 30];
     let label = Label::<4>::from_route(&route).expect("fits");
     let m = seal(&keys(1), 101, 0, 6 | 0x11 << 8 | 100 << 16, &label, INNER);
-    let Verdict::Forward(_, out) = hop(&n, Width::One, KERNEL, n.rx(101).expect("known"), &m) else {
+    let Verdict::Forward(_, out) = hop(&n, Width::One, KERNEL, n.rx(101).expect("known"), &m, 0) else {
         panic!("not forwarded")
     };
     let mut bytes = [0; 72];
@@ -190,7 +190,7 @@ fn a_sealed_link_takes_no_transit_message_whatever_its_label() {
         for (j, place) in [KERNEL, Place::Kernel { moved: true }, Place::Agent].iter().enumerate() {
             let m = from(1, (3 * i + j) as u64, route);
             assert_eq!(
-                hop(&n, Width::One, *place, &rx, &m),
+                hop(&n, Width::One, *place, &rx, &m, 0),
                 Verdict::Drop(DropReason::NotAllowed),
                 "{route:?} {place:?}"
             );
@@ -209,9 +209,9 @@ fn the_kernel_never_sends_on_a_sealed_link() {
         assert_eq!(run(&n, &from(1, u64::from(flags), &[2])), Verdict::Up(UpReason::Sealed));
     }
     let (rx, m) = (n.rx[&101].0, from(1, 1, &[2, 9]));
-    let Verdict::Seal(tx, label) = hop(&n, Width::One, Place::Agent, &rx, &m) else { panic!("not to be sealed") };
+    let Verdict::Seal(tx, label) = hop(&n, Width::One, Place::Agent, &rx, &m, 0) else { panic!("not to be sealed") };
     assert_eq!((tx.slot, label.0[0]), (2, 0x09_01_02_01));
-    assert_eq!(hop(&n, Width::One, Place::Agent, &rx, &m), Verdict::Drop(DropReason::Replay));
+    assert_eq!(hop(&n, Width::One, Place::Agent, &rx, &m, 0), Verdict::Drop(DropReason::Replay));
     assert_eq!(n.counter.load(Ordering::Relaxed), 7, "no counter is spent on what the session protects");
     let fits = |length: u64| {
         let label = Label::from_route(&[2]).expect("fits");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rovy_common::maps::Secrets;
 use rovy_common::wire::{self, MessageType};
-use rovy_common::{Counter, DropReason};
+use rovy_common::{Counter, DropReason, ecn};
 use tokio::sync::Notify;
 
 use super::book::Book;
@@ -26,6 +26,11 @@ use crate::transport::{Batch, Endpoint, Received, drop_reason};
 
 /// Actions that may wait for the linker before sockets are read no further.
 pub(super) const BACKLOG: usize = 1024;
+
+/// The ECN bits of a message.
+pub(super) fn marks(message: &[u8]) -> u8 {
+    message.get(1).map_or(ecn::NOT_ECT, |flags| ecn::of_flags(*flags))
+}
 
 /// Everything the packet thread owns.
 pub(super) struct Engine {
@@ -52,6 +57,8 @@ pub(super) struct Engine {
     pub(super) room: Arc<Notify>,
     pub(super) scratch: Vec<u8>,
     outbox: Outbox,
+    /// What the way of the message at hand says of congestion: ECN bits.
+    pub(super) marks: u8,
 }
 
 /// The engine as the tasks of the packet thread share it. Borrowed between two waits only.
@@ -84,6 +91,7 @@ impl Engine {
             room: Arc::new(Notify::new()),
             scratch: Vec::new(),
             outbox: Outbox::default(),
+            marks: ecn::NOT_ECT,
         }
     }
 
@@ -184,8 +192,10 @@ impl Engine {
         let from = received.from;
         let (kind, length) = wire::check_bytes(message, exact)?;
         let message = message.get_mut(..length).ok_or(DropReason::BadLength)?;
+        let inner = marks(message);
+        self.marks = if ecn::lost(inner, received.ecn) { ecn::CE } else { ecn::inside(inner, received.ecn) };
         if kind == MessageType::Transit {
-            return self.take_transit(from, message);
+            return self.take_transit(received, message);
         }
         if wire::receiver_index(kind, message).is_some_and(|index| !self.node.expects(index)) {
             return Err(DropReason::UnknownIndex);
@@ -228,7 +238,11 @@ impl Engine {
         self.collect();
         match taken? {
             Inbound::Done => Ok(()),
-            Inbound::Packet(range) => self.deliver(message.get(range).ok_or(DropReason::BadLength)?),
+            Inbound::Packet(range) => {
+                let packet = message.get_mut(range).ok_or(DropReason::BadLength)?;
+                packet::mark(packet, self.marks)?;
+                self.deliver(packet)
+            }
             Inbound::Sealed(sealed) => self.take_sealed(&sealed, message),
         }
     }
@@ -328,7 +342,7 @@ impl Engine {
     }
 
     fn transmit(&mut self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
-        let ecn = 0;
+        let ecn = marks(message);
         if !self.outbox.open {
             let sent = self.listeners.send_run(to, ecn, message, message.len());
             return sent.map_err(|(_, e)| drop_reason(&e));

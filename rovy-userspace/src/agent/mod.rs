@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
-use crate::api::Server;
+use crate::api::{Fc00Device, Server};
 use crate::config::{Config, PeerTransit, Transit, XdpMode};
 use crate::core::{Budget, Node, NodeConfig, Psk, mac1_key};
 use crate::dataplane::xdp::Params;
@@ -279,7 +279,7 @@ async fn start(control: &Control, fc00: bool) {
     }
     if fc00
         && control.config.fc00.enabled
-        && let Err(failure) = control.start_fc00(None).await
+        && let Err(failure) = control.start_fc00(&Fc00Device::default()).await
     {
         tracing::warn!(%failure, "fc00 did not start; `sudo rovy fc00 start` tries again");
     }

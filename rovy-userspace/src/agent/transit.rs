@@ -4,17 +4,18 @@ use rovy_common::DropReason;
 use rovy_common::wire::{self, MessageType};
 
 use super::clock;
-use super::engine::Engine;
+use super::engine::{Engine, marks};
 use crate::core::{Hops, Origin, Sealed};
 use crate::dataplane::{self, Switched};
-use crate::transport::Endpoint;
+use crate::transport::{Endpoint, Received};
 
 impl Engine {
     /// A transit message, outermost.
-    pub(super) fn take_transit(&mut self, from: Endpoint, message: &mut [u8]) -> Result<(), DropReason> {
+    pub(super) fn take_transit(&mut self, received: &Received, message: &mut [u8]) -> Result<(), DropReason> {
+        let from = received.from;
         let index = message.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
         let known = self.tables.endpoint(index).copied();
-        let switched = self.tables.switch(clock::mono_ns(), message)?;
+        let switched = self.tables.switch(clock::mono_ns(), message, received.ecn)?;
         if known.is_some_and(|k| k != from) {
             self.node.moved_to(clock::now(), index, from);
             self.collect();
@@ -39,7 +40,10 @@ impl Engine {
             match dataplane::pass_sealed(node, tables, clock::now(), sealed, message, buf)? {
                 Switched::Forward(to, range) => e.forward(&to, buf.get(range).ok_or(DropReason::BadLength)?),
                 Switched::Here { inner, slot, hops } => {
-                    e.take_inner(slot, hops, buf.get_mut(inner).ok_or(DropReason::BadLength)?)
+                    let inner = buf.get_mut(inner).ok_or(DropReason::BadLength)?;
+                    // Those of the way before the sealed link.
+                    e.marks = marks(inner);
+                    e.take_inner(slot, hops, inner)
                 }
                 // It is sealed already.
                 Switched::Seal(_) => Err(DropReason::Malformed),

@@ -7,6 +7,7 @@ use rovy_common::{Counter, DropReason};
 use tokio::task::JoinHandle;
 
 use super::engine::{Engine, Shared};
+use crate::api::Fc00Device;
 use crate::core::{HEADROOM, TAILROOM};
 use crate::fc00::offload::{self, HEADER_LEN, Header, Joiner, LARGEST, Offloads, Sink, Taken};
 use crate::fc00::routing::{setup, table};
@@ -18,6 +19,8 @@ struct Running {
     tun: Rc<Tun>,
     /// `None` where root made the device and its rules.
     routing: Option<Routing>,
+    /// Where it is, if not with the agent.
+    netns: Option<String>,
     /// `None` in another network namespace.
     table: Option<u32>,
     reader: JoinHandle<()>,
@@ -45,6 +48,8 @@ pub(super) struct Host {
     /// Packets to the host, and from it.
     pub(super) packets: [u64; 2],
     pub(super) large: Large,
+    /// The device that went away and is to come back.
+    pub(super) lost: Option<Fc00Device>,
     /// Packets wait until more of their flow have come.
     pub(super) holds: bool,
     /// Packets that the host did not take, since last asked: no room, no device.
@@ -56,14 +61,21 @@ pub(super) struct Device<'a> {
     pub(super) name: &'a str,
     pub(super) mtu: u16,
     pub(super) table: Option<u32>,
+    pub(super) netns: Option<&'a str>,
     pub(super) offloads: Offloads,
 }
 
 impl Host {
     /// The device while it runs.
     pub(super) fn device(&self) -> Option<Device<'_>> {
-        let Running { tun, table, mtu, .. } = self.running.as_ref()?;
-        Some(Device { name: tun.name(), mtu: *mtu, table: *table, offloads: tun.offloads() })
+        let Running { tun, table, mtu, netns, .. } = self.running.as_ref()?;
+        let (name, netns) = (tun.name(), netns.as_deref());
+        Some(Device { name, mtu: *mtu, table: *table, netns, offloads: tun.offloads() })
+    }
+
+    /// The routes and rules that the agent made, while the device runs.
+    pub(super) fn routing(&self) -> Option<Routing> {
+        self.running.as_ref()?.routing.clone()
     }
 
     /// Gives a packet to the host. It is there after [`Host::flush`] at the latest.
@@ -98,53 +110,86 @@ impl Host {
     }
 }
 
-/// Makes the device, its address and routes, and starts reading it.
+/// Makes the device, or takes the one that is there, gives it address and routes, and starts reading it.
 pub(super) async fn start(
     engine: &Shared,
     netlink: &Netlink,
+    device: &Fc00Device,
     ifname: &str,
-    mtu: u16,
-    offloads: Offloads,
+    (mtu, offloads): (u16, Offloads),
 ) -> Result<(), Fc00Error> {
     let address = engine.borrow().node.id().address();
-    let tun = Tun::open(ifname, offloads)?;
-    let routing = setup(netlink, tun.name(), address, u32::from(mtu)).await?;
-    run(engine, tun, Some(routing), mtu);
+    let tun = match &device.existing {
+        Some(name) => Tun::existing(name, offloads)?,
+        None => Tun::open(ifname, offloads)?,
+    };
+    let routing = match setup(netlink, tun.name(), address, u32::from(mtu)).await {
+        // Whoever made it has set it up, where the agent may not.
+        Err(Fc00Error::Permission { .. }) if device.existing.is_some() => {
+            let all = netlink.interfaces().await?;
+            let Some(found) = all.iter().find(|i| i.index == tun.ifindex() && i.addrs.contains(&address.into())) else {
+                return Err(Fc00Error::NotSetUp { name: tun.name().to_owned(), address });
+            };
+            let mtu = u16::try_from(found.mtu).unwrap_or(mtu);
+            run(engine, tun, (None, None), mtu, Some(device.clone()));
+            return Ok(());
+        }
+        routing => routing?,
+    };
+    run(engine, tun, (Some(routing), None), mtu, Some(device.clone()));
     Ok(())
 }
 
-/// Starts reading a device that root made and routed.
-pub(super) fn run_given(engine: &Shared, tun: Tun, mtu: u16) {
-    run(engine, tun, None, mtu);
+/// Starts reading a device that root made and routed, maybe in another network namespace.
+pub(super) fn run_given(engine: &Shared, tun: Tun, netns: Option<String>, mtu: u16) {
+    run(engine, tun, (None, netns), mtu, None);
 }
 
-fn run(engine: &Shared, tun: Tun, routing: Option<Routing>, mtu: u16) {
-    let table = Some(table(tun.ifindex()));
+/// `again`: what the agent can make or take by itself when it is gone.
+fn run(
+    engine: &Shared,
+    tun: Tun,
+    (routing, netns): (Option<Routing>, Option<String>),
+    mtu: u16,
+    again: Option<Fc00Device>,
+) {
+    let table = netns.is_none().then(|| table(tun.ifindex()));
     let joiner = Joiner::new(tun.offloads());
     let tun = Rc::new(tun);
     let reader = {
-        let (engine, tun) = (engine.clone(), tun.clone());
+        let (engine, tun, netns) = (engine.clone(), tun.clone(), netns.clone());
         tokio::task::spawn_local(async move {
             let error = read(&engine, &tun).await;
-            tracing::warn!(%error, device = tun.name(), "the TUN device is gone; `rovy fc00 start` makes it again");
             let gone = engine.borrow_mut().host.running.take();
             if let Some(Running { routing: Some(routing), .. }) = gone
                 && let Err(error) = routing.teardown().await
             {
                 tracing::debug!(%error, "its rules could not be removed");
             }
-            engine.borrow_mut().host.why = Some(format!("the device went away: {error}"));
+            let mut e = engine.borrow_mut();
+            let next = match (&again, netns) {
+                (Some(_), _) => "the agent makes it again".to_owned(),
+                (None, Some(netns)) => format!("`sudo rovy fc00 start --netns {netns}` makes it again"),
+                (None, None) => "`sudo rovy fc00 start` makes it again".to_owned(),
+            };
+            tracing::warn!(%error, device = tun.name(), "the TUN device is gone; {next}");
+            e.host.why = Some(format!("the device {} went away: {error}; {next}", tun.name()));
+            e.host.lost = again;
         })
     };
     let mut e = engine.borrow_mut();
-    e.host.running = Some(Running { tun, routing, table, reader, mtu, joiner });
-    e.host.why = None;
+    e.host.running = Some(Running { tun, routing, netns, table, reader, mtu, joiner });
+    (e.host.why, e.host.lost) = (None, None);
 }
 
 /// Removes the device with its routes; whether there was one. When it returns the device is gone.
 pub(super) async fn stop(engine: &Shared) -> Result<bool, Fc00Error> {
-    let Some(Running { tun, routing, reader, .. }) = engine.borrow_mut().host.running.take() else {
-        return Ok(false);
+    let (running, lost) = {
+        let mut e = engine.borrow_mut();
+        (e.host.running.take(), e.host.lost.take())
+    };
+    let Some(Running { tun, routing, netns, reader, .. }) = running else {
+        return Ok(lost.is_some());
     };
     reader.abort();
     // The reader holds the device until it has ended.
@@ -152,8 +197,10 @@ pub(super) async fn stop(engine: &Shared) -> Result<bool, Fc00Error> {
     let done = match routing {
         Some(routing) => routing.teardown().await,
         None => {
-            let rules = "root made its routing rules, which lead nowhere now: `sudo rovy fc00 stop` removes them";
-            engine.borrow_mut().host.why = Some(rules.to_owned());
+            let place = netns.map(|n| format!(" in the network namespace {n}")).unwrap_or_default();
+            let rules = "root made its routing rules, which lead nowhere now";
+            let why = format!("{rules}{place}: `sudo rovy fc00 stop` removes them");
+            engine.borrow_mut().host.why = Some(why);
             Ok(())
         }
     };

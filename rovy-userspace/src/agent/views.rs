@@ -291,6 +291,7 @@ pub(super) fn fc00(control: &Control) -> api::Fc00Status {
         address: device.as_ref().map(|_| e.node.id().address()),
         mtu: device.as_ref().map(|d| d.mtu),
         table: device.as_ref().and_then(|d| d.table),
+        netns: device.as_ref().and_then(|d| d.netns.map(str::to_owned)),
         offloads: device.map(|d| offloads(d.offloads)).unwrap_or_default(),
         rx_packets: e.host.packets[0],
         tx_packets: e.host.packets[1],

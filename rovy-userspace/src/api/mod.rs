@@ -10,7 +10,7 @@ mod types;
 
 pub use client::{Client, ClientError};
 
-pub use command::{Command, Failure, FailureKind, Reply, Request, Requests};
+pub use command::{Command, Failure, FailureKind, Fc00Device, Reply, Request, Requests};
 pub use http::Method;
 pub use server::{ApiError, Server, serve};
 pub use types::{

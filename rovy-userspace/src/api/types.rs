@@ -330,6 +330,9 @@ pub struct Fc00Status {
     pub mtu: Option<u16>,
     /// The routing table with fc00::/8.
     pub table: Option<u32>,
+    /// The network namespace it is in, when that is not the agent's.
+    #[serde(default)]
+    pub netns: Option<String>,
     /// Work that host and agent share: `csum`, `tso`, `uso`, `gro`, `gro_udp`.
     #[serde(default)]
     pub offloads: Vec<String>,

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, c_short, ifreq};
 use tokio::io::Interest;
@@ -63,6 +63,17 @@ pub(super) fn set_header_len(fd: impl AsFd, bytes: usize) -> io::Result<()> {
     let bytes = bytes as c_int;
     // SAFETY: the descriptor is open, and the kernel reads one int, which outlives the call.
     done(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const bytes) })
+}
+
+/// A copy of a descriptor of this process by its number.
+pub(super) fn inherited(number: u32) -> io::Result<OwnedFd> {
+    let number = RawFd::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    // SAFETY: of any number, valid or not, the kernel makes a descriptor of its own or an error.
+    match unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) } {
+        // SAFETY: it was just made, and nobody else knows it.
+        fd @ 0.. => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Hands the device to the reactor of the current tokio runtime, errors included: that it is gone is one.

@@ -29,8 +29,9 @@ const PRIORITY_SOURCE: u32 = 1312;
 const PRIORITY_ANY: u32 = 1313;
 
 /// What [`setup`] made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Routing {
+    address: Ipv6Addr,
     netlink: Netlink,
     ifname: String,
     ifindex: u32,
@@ -51,7 +52,8 @@ pub async fn setup(netlink: &Netlink, ifname: &str, address: Ipv6Addr, mtu: u32)
         return Err(Fc00Error::NoInterface { name: ifname.to_owned() });
     };
     let table = table(link.index);
-    let routing = Routing { netlink: netlink.clone(), ifname: ifname.to_owned(), ifindex: link.index, table };
+    let (ifindex, ifname_) = (link.index, ifname.to_owned());
+    let routing = Routing { address, netlink: netlink.clone(), ifname: ifname_, ifindex, table };
     let exists = |table: u32| exists(&all, table);
     routing.set_link_up(mtu).await?;
     routing.add_address(address).await?;
@@ -80,6 +82,19 @@ impl Routing {
         let message = LinkUnspec::new_with_index(self.ifindex).mtu(mtu.max(MIN_MTU)).build();
         let done = self.netlink.handle().link().set(message).execute().await;
         done.map_err(|e| self.problem("set the MTU", e))
+    }
+
+    /// Makes rules anew that somebody removed; whether any were. systemd-networkd removes those of others when it starts.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub async fn mend(&self) -> Result<bool, Fc00Error> {
+        let all = rules(&self.netlink).await.map_err(|e| self.problem("list routing rules", e))?;
+        if all.iter().filter(|(r, _)| r.of_an_agent && r.table == self.table).count() == 2 {
+            return Ok(false);
+        }
+        remove_rules(&self.netlink, &self.ifname, |r| r.table == self.table).await?;
+        self.add_route_and_rules(self.address).await.map(|()| true)
     }
 
     /// Removes rules and routes. The address goes with the device.

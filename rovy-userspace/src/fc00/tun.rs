@@ -213,11 +213,12 @@ impl Made {
         })
     }
 
-    /// A descriptor that another process had opened.
+    /// The device behind a descriptor that this process was started with.
     ///
     /// # Errors
-    /// It is no TUN device.
-    pub fn inherited(device: OwnedFd) -> Result<Self, Fc00Error> {
+    /// It is not open, or no TUN device.
+    pub fn inherited(number: u32) -> Result<Self, Fc00Error> {
+        let device = ioctl::inherited(number).map_err(Fc00Error::NotOne)?;
         let (name, _) = ioctl::attached(&device).map_err(Fc00Error::NotOne)?;
         Ok(Self { device, name })
     }

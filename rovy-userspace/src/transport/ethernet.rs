@@ -235,6 +235,7 @@ impl EthernetSocket {
             to_port: 0,
             ifindex: self.ifindex,
             broadcast,
+            ecn: 0,
         })
     }
 

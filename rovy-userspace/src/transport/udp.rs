@@ -124,6 +124,7 @@ impl UdpSocket {
             to_port: self.local.port(),
             ifindex: meta.interface_index.unwrap_or(0),
             broadcast,
+            ecn: meta.ecn.map_or(0, |e| e as u8),
         }
     }
 

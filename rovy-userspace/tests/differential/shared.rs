@@ -39,7 +39,7 @@ impl Node {
     }
 
     fn agent(&mut self, draft: &Draft) -> Result<Switched, DropReason> {
-        self.tables.switch(1, &mut draft.message(&self.from.rx))
+        self.tables.switch(1, &mut draft.message(&self.from.rx), 0)
     }
 
     fn drops(&self) -> u64 {

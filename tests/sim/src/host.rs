@@ -121,7 +121,7 @@ impl Host {
         if kind != MessageType::Transit {
             return self.hand_over(now, &Origin::Direct(from), message, out);
         }
-        match self.tables.switch(now.mono_ns, message)? {
+        match self.tables.switch(now.mono_ns, message, 0)? {
             Switched::Forward(to, range) => {
                 self.depart(&to, message.get(range).ok_or(DropReason::BadLength)?, out);
                 Ok(())

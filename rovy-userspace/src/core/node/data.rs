@@ -3,8 +3,8 @@
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
-use rovy_common::DropReason;
 use rovy_common::wire::{Data, codec};
+use rovy_common::{DropReason, ecn};
 use zerocopy::FromBytes;
 
 use super::{Inbound, Node, Origin, Path};
@@ -22,6 +22,11 @@ fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
     let header = packet.first_chunk::<IPV6>().filter(|h| h[0] >> 4 == 6)?;
     let at = |i: usize| header[i..].first_chunk::<16>().map(|a| Ipv6Addr::from(*a));
     Some((at(8)?, at(24)?))
+}
+
+/// The ECN bits of an IPv6 packet.
+fn congestion(packet: &[u8]) -> u8 {
+    packet.get(1).map_or(ecn::NOT_ECT, |class| class >> 4 & 3)
 }
 
 impl Node {
@@ -152,7 +157,12 @@ impl Node {
             peer.bytes[1] += packet.len() as u64;
             let session = self.session(index).ok_or(DropReason::NoRoute)?;
             let path = session.way();
+            let congestion = congestion(buf.get(packet.clone()).unwrap_or_default());
             let message = session.seal(now.mono_ns, codec::IPV6, buf, packet)?;
+            // Behind the seal: marks may change on the way, so they are no part of what is authenticated.
+            if let Some(flags) = buf.get_mut(message.start + 1) {
+                *flags = ecn::with_flags(*flags, congestion);
+            }
             self.watch(now, id, index);
             return Ok(Some(Outgoing { path, message }));
         }

@@ -155,7 +155,7 @@ impl Net {
         let (node, tables, message) = (&mut host.node, &mut host.tables, &mut frame.bytes[..]);
         let mut buf = std::mem::take(&mut host.buf);
         let came = if check_bytes(message, true).expect("a message").0 == MessageType::Transit {
-            tables.switch(now.mono_ns, message).and_then(|switched| match switched {
+            tables.switch(now.mono_ns, message, 0).and_then(|switched| match switched {
                 Switched::Forward(to, range) => Ok(Some((to, message[range].to_vec()))),
                 Switched::Seal(sealing) => {
                     let (range, to) = seal(node, tables, now, sealing, message, &mut buf)?;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rovy_common::hop::{self, Message, Verdict};
 use rovy_common::label::Label;
 use rovy_common::maps::tx_flag;
-use rovy_common::wire::{FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
+use rovy_common::wire::{FLAG_ECN_MASK, FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
 
 use super::{Switched, Tables};
@@ -66,7 +66,7 @@ impl Tables {
         let label = Label::<W>::read(bytes).ok_or(DropReason::BadLength)?;
         let first = bytes.get(8 * W..).and_then(|b| b.first_chunk::<INNER_MIN>()).ok_or(DropReason::BadLength)?;
         let word = |i: usize| first[i..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
-        let head0 = head::<W>(inner.len())?;
+        let head0 = head::<W>(inner.len())? | u64::from(first[1] & FLAG_ECN_MASK) << 8;
         match hop::opened(&*self, self.width, &rx, head0, &label, [word(0), word(8)]) {
             Verdict::Drop(reason) => Err(reason),
             // Only the kernel hands up.
