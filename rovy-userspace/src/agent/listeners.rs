@@ -12,8 +12,10 @@ use crate::multiaddr::Multiaddr;
 use crate::netlink::Interface;
 use crate::transport::{Batch, Endpoint, EthernetError, EthernetSocket, TransportError, UdpSocket};
 
-/// Messages read at once: enough to be worth the system call, few enough that nobody waits long.
+/// Receives at once: enough to be worth the system call, few enough that nobody waits long. One of UDP may bring many messages.
 const BATCH: usize = 16;
+/// Frames read at once: as many as the host gets joined.
+const FRAMES: usize = 64;
 /// The largest frame read from Ethernet, jumbo frames included.
 const FRAME: usize = 9_216;
 
@@ -103,6 +105,11 @@ impl Listeners {
             Some(Socket::Ethernet(s)) if s.ifname() == name => Some(s),
             _ => None,
         })
+    }
+
+    /// Whether the kernel is asked to split several datagrams of one call.
+    pub(super) fn set_splits(&self, on: bool) {
+        self.udp_sockets().for_each(|s| s.set_splits(on));
     }
 
     /// Addresses of the UDP listeners.
@@ -205,10 +212,10 @@ async fn room(engine: &Shared) {
     }
 }
 
-/// Gives the other tasks their turn after a full batch of `n`: a socket that is never empty keeps neither commands nor timers
+/// Gives the other tasks their turn after a full batch: a socket that is never empty keeps neither commands nor timers
 /// from running.
-async fn others(n: usize) {
-    if n >= BATCH {
+async fn others(full: bool) {
+    if full {
         tokio::task::yield_now().await;
     }
 }
@@ -220,7 +227,7 @@ async fn read_udp(engine: &Shared, socket: &UdpSocket) {
         match socket.recv(&mut batch).await {
             Ok(n) => {
                 engine.borrow_mut().receive_all(&mut batch, true);
-                others(n).await;
+                others(n >= BATCH).await;
             }
             Err(error) => {
                 tracing::warn!(%error, address = %socket.local_addr(), "cannot read the UDP socket");
@@ -231,13 +238,13 @@ async fn read_udp(engine: &Shared, socket: &UdpSocket) {
 }
 
 async fn read_ethernet(engine: &Shared, socket: &EthernetSocket) {
-    let mut batch = Batch::new(BATCH, FRAME);
+    let mut batch = Batch::new(FRAMES, FRAME);
     loop {
         room(engine).await;
         match socket.recv(&mut batch).await {
             Ok(n) => {
                 engine.borrow_mut().receive_all(&mut batch, false);
-                others(n).await;
+                others(n >= FRAMES).await;
             }
             // The socket lives on; the interface may come up again.
             Err(error @ EthernetError::Down { .. }) => tracing::info!(%error, "nothing comes in here for now"),

@@ -125,6 +125,7 @@ pub(super) async fn probe(control: Rc<Control>) {
             let mut e = control.engine.borrow_mut();
             e.tidy();
             let changed = e.kernel.probe();
+            e.listeners.set_splits(e.links.takes_many());
             // Without XDP the agent sends on every link, and nothing is to become of that.
             let xdp = e.kernel.why().is_none();
             if changed || (xdp && e.links.tx.values().any(|s| !s.why.is_empty())) {

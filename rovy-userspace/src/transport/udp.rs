@@ -57,7 +57,7 @@ impl UdpSocket {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let io = tokio::net::UdpSocket::from_std(socket.into())?;
         let local = io.local_addr()?;
-        Ok(Self { io, state, local, splits: AtomicBool::new(true) })
+        Ok(Self { io, state, local, splits: AtomicBool::new(false) })
     }
 
     /// The address it is bound to, with the port the kernel chose for port 0.
@@ -173,7 +173,7 @@ impl UdpSocket {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Whether the kernel is asked to split several datagrams of one call.
+    /// Whether the kernel is asked to split several datagrams of one call. Not at first: the way they take has to be known.
     pub fn set_splits(&self, on: bool) {
         self.splits.store(on, Ordering::Relaxed);
     }

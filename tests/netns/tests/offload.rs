@@ -102,6 +102,7 @@ fn udp_goes_in_large_packets_too() -> Result<()> {
     let to = socket(&line.ns_b, &rb, line.b.address(), 7002)?;
     let remote = SocketAddr::from((line.b.address(), 7002));
     let text: Vec<u8> = (0..30 * 1000 + 77).map(|i| (i * 7 % 251) as u8).collect();
+    from.set_splits(true);
     from.send_run(remote, None, 0, &text, 1000).map_err(|(n, e)| anyhow::anyhow!("{n} were not sent: {e}"))?;
     let all = received(&rb, &to, 31);
     let sizes: Vec<usize> = all.iter().map(|(m, _)| m.len()).collect();
@@ -167,6 +168,7 @@ fn a_packet_larger_than_the_route_is_refused_and_nothing_stops() -> Result<()> {
     for _ in 0..3 {
         // Too large for the way, alone and as one of many that the host leaves to the agent.
         let _ = from.send(remote, None, &[1; 8000]);
+        from.set_splits(true);
         let _ = from.send_run(remote, None, 0, &[2; 24_000], 4000);
         from.send(remote, None, &small)?;
     }
