@@ -41,7 +41,10 @@ struct Stream {
     /// Rounds, in each of which everything is measured once; the median counts
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Measure this rovy binary beside today's
+    /// Use this rovy binary instead of building one
+    #[arg(long, value_name = "PATH")]
+    binary: Option<std::path::PathBuf>,
+    /// Measure this rovy binary beside it
     #[arg(long, value_name = "PATH")]
     other: Option<std::path::PathBuf>,
 }
@@ -101,7 +104,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 fn stream(args: &Stream) -> Result<()> {
-    let ways = stream::measure(args.rounds, args.other.as_deref(), |what| eprintln!("bench: {what}"))?;
+    let ways =
+        stream::measure(args.rounds, args.binary.as_deref(), args.other.as_deref(), |what| eprintln!("bench: {what}"))?;
     if args.json {
         println!("{}", serde_json::to_string(&ways)?);
         return Ok(());

@@ -43,13 +43,18 @@ enum Over {
 /// One round of one way: Mbit/s, and CPU seconds a gigabyte at both ends.
 type Seen = (f64, f64, f64);
 
-/// Measures all ways in turn, so often; medians. `before`: another binary, measured beside this one.
+/// Measures all ways in turn, so often; medians. `binary`: in place of one that is built; `other`: measured beside it.
 ///
 /// # Errors
 /// Without root, or when something does not come about.
-pub(crate) fn measure(rounds: usize, before: Option<&Path>, progress: impl Fn(&str)) -> Result<Vec<Way>> {
+pub(crate) fn measure(
+    rounds: usize,
+    binary: Option<&Path>,
+    other: Option<&Path>,
+    progress: impl Fn(&str),
+) -> Result<Vec<Way>> {
     ensure!(crate::sh::is_root(), "network namespaces need root: run `cargo xtask bench stream` as root");
-    let binary = crate::demo::optimised()?;
+    let binary = binary.map_or_else(crate::demo::optimised, |b| Ok(b.to_owned()))?;
     namespace::sweep();
     let ours = [
         ("direct, udp4", Over::Direct(Link::Udp4)),
@@ -59,9 +64,9 @@ pub(crate) fn measure(rounds: usize, before: Option<&Path>, progress: impl Fn(&s
     ];
     let mut ways = vec![("kernel forwarding".to_owned(), Over::Kernel, binary.as_path())];
     ways.extend(ours.iter().map(|(name, over)| ((*name).to_owned(), *over, binary.as_path())));
-    if let Some(before) = before {
-        let other = ours.iter().filter(|(_, over)| !matches!(over, Over::Bare(_)));
-        ways.extend(other.map(|(name, over)| (format!("{name}, the other binary"), *over, before)));
+    if let Some(other) = other {
+        let comparable = ours.iter().filter(|(_, over)| !matches!(over, Over::Bare(_)));
+        ways.extend(comparable.map(|(name, over)| (format!("{name}, the other binary"), *over, other)));
     }
     let mut seen: Vec<Vec<Seen>> = vec![Vec::new(); ways.len()];
     for round in 1..=rounds {
