@@ -242,33 +242,35 @@ async fn read(engine: &Shared, tun: &Tun) -> io::Error {
             Ok(n) => n,
             Err(error) => return error,
         };
-        let mut e = engine.borrow_mut();
-        let failed = e.turn(|e| {
-            let (mut n, mut left) = (first, TURN);
-            loop {
-                e.take_large(&mut buffers, n);
-                left = left.saturating_sub(n.max(LEAST));
-                if left == 0 {
-                    return None;
-                }
-                let (header, place) = buffers.place();
-                n = match tun.try_read(header, place) {
-                    Ok(n) => n,
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
-                    Err(error) => return Some(error),
-                };
-            }
-        });
-        drop(e);
-        if let Some(error) = failed {
-            return error;
+        let more = engine.borrow_mut().turn(|e| e.take_turn(tun, &mut buffers, first));
+        match more {
+            Ok(false) => {}
+            // A host that always has more keeps nobody else from running.
+            Ok(true) => tokio::task::yield_now().await,
+            Err(error) => return error,
         }
-        // A host that always has more keeps nobody else from running.
-        tokio::task::yield_now().await;
     }
 }
 
 impl Engine {
+    /// Takes a packet of this length, which stands in the buffers, and what follows it. Whether there may be more.
+    fn take_turn(&mut self, tun: &Tun, buffers: &mut Buffers, first: usize) -> io::Result<bool> {
+        let (mut n, mut left) = (first, TURN);
+        loop {
+            self.take_large(buffers, n);
+            left = left.saturating_sub(n.max(LEAST));
+            if left == 0 {
+                return Ok(true);
+            }
+            let (header, place) = buffers.place();
+            n = match tun.try_read(header, place) {
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            };
+        }
+    }
+
     /// What the host handed over: one packet, or many in one.
     fn take_large(&mut self, buffers: &mut Buffers, length: usize) {
         let header = Header::read(&buffers.header);

@@ -147,7 +147,7 @@ fn a_wrong_checksum_is_not_delivered_as_a_good_one() -> Result<()> {
         raw.send_to(&datagram, &remote).context("a raw socket")?;
     }
     let all = received(&rb, &to, 20);
-    let whole = |m: &[u8]| m.len() == 100 && m.iter().all(|b| *b == m[0]) && m[0] % 3 != 0;
+    let whole = |m: &[u8]| m.len() == 100 && m.iter().all(|b| *b == m[0]) && !m[0].is_multiple_of(3);
     ensure!(all.len() == 20 && all.iter().all(|(m, _)| whole(m)), "{all:?}");
     wait::until("the others to be counted", DEADLINE, || Ok((wrong()? - before >= 10).then_some(())))
 }
