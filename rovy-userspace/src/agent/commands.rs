@@ -417,7 +417,7 @@ impl Control {
         }
         let Some(routing) = routing else { return };
         match routing.mend().await {
-            Ok(true) => tracing::warn!("somebody removed the routing rules of fc00; they are there again"),
+            Ok(true) => tracing::warn!("somebody removed the address or the rules of fc00; they are there again"),
             Ok(false) => {}
             Err(error) => tracing::debug!(%error, "the routing rules of fc00 cannot be looked after"),
         }

@@ -27,7 +27,7 @@ fn name(request: &ifreq) -> String {
 }
 
 /// What is waited for.
-const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::ERROR);
+const INTEREST: Interest = Interest::READABLE.add(Interest::ERROR);
 
 fn done(status: c_int) -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

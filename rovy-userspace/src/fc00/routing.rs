@@ -84,15 +84,21 @@ impl Routing {
         done.map_err(|e| self.problem("set the MTU", e))
     }
 
-    /// Makes rules anew that somebody removed; whether any were. systemd-networkd removes those of others when it starts.
+    /// Makes anew what somebody removed; whether anything was. systemd-networkd may remove rules of others when it starts, and
+    /// the kernel removes address and route with the device set down.
     ///
     /// # Errors
     /// The kernel refused.
     pub async fn mend(&self) -> Result<bool, Fc00Error> {
+        let devices = self.netlink.interfaces().await?;
+        let Some(device) = devices.iter().find(|d| d.index == self.ifindex && d.up) else { return Ok(false) };
+        let addressed = device.addrs.contains(&self.address.into());
         let all = rules(&self.netlink).await.map_err(|e| self.problem("list routing rules", e))?;
-        if all.iter().filter(|(r, _)| r.of_an_agent && r.table == self.table).count() == 2 {
+        let ruled = all.iter().filter(|(r, _)| r.of_an_agent && r.table == self.table).count() == 2;
+        if addressed && ruled {
             return Ok(false);
         }
+        self.add_address(self.address).await?;
         remove_rules(&self.netlink, &self.ifname, |r| r.table == self.table).await?;
         self.add_route_and_rules(self.address).await.map(|()| true)
     }

@@ -125,12 +125,10 @@ impl Tun {
     /// # Errors
     /// `WouldBlock`; the packet is not IP, or the device is down or was removed.
     pub fn try_write(&self, header: &[u8; HEADER_LEN], packet: &[u8]) -> io::Result<()> {
-        self.io.try_io(Interest::WRITABLE, |io| {
-            let parts = [IoSlice::new(header), IoSlice::new(packet)];
-            let parts = if self.headers { &parts[..] } else { &parts[1..] };
-            rustix::io::writev(io, parts)?;
-            Ok(())
-        })
+        let parts = [IoSlice::new(header), IoSlice::new(packet)];
+        let parts = if self.headers { &parts[..] } else { &parts[1..] };
+        rustix::io::writev(self.io.get_ref(), parts)?;
+        Ok(())
     }
 }
 

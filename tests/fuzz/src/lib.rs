@@ -9,6 +9,7 @@ mod gate;
 mod handshake;
 mod kernel;
 mod keys;
+mod offload;
 mod payload;
 mod session;
 mod text;
@@ -20,6 +21,7 @@ pub use files::files;
 pub use gate::gate;
 pub use handshake::handshake;
 pub use kernel::kernel;
+pub use offload::offload;
 pub use payload::payload;
 pub use session::session;
 pub use text::{config, http, text};
@@ -29,9 +31,10 @@ pub use wire::{packet, wire};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("wire", wire),
     ("packet", packet),
+    ("offload", offload),
     ("gate", gate),
     ("handshake", handshake),
     ("payload", payload),

@@ -43,6 +43,11 @@ fn a_device_that_is_lost_comes_back() -> Result<()> {
     wait::until("the rules", 2 * DEADLINE, || Ok((rules(&line.ns_a)? == 2).then_some(())))?;
     answers(&line.ns_a, &line.b, "with rules made anew")?;
 
+    // The kernel removes address and routes of a device that is set down.
+    line.ns_a.ip(&format!("link set {TUN} down"))?;
+    line.ns_a.ip(&format!("link set {TUN} up"))?;
+    answers(&line.ns_a, &line.b, "after the device was down")?;
+
     // What was stopped stays away.
     ensure!(!line.a.json::<Fc00Status>(&["fc00", "stop"])?.running);
     ensure!(line.ns_a.ip(&format!("link show {TUN}")).is_err() && rules(&line.ns_a)? == 0);
