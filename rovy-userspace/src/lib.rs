@@ -13,4 +13,5 @@ pub mod identity;
 pub mod multiaddr;
 pub mod netlink;
 pub mod privileges;
+pub mod rate;
 pub mod transport;

@@ -98,6 +98,7 @@ impl Control {
                 e.collect();
                 if known { Ok(Reply::Done) } else { Err(no_peer(&peer)) }
             }
+            Command::PeerLimit { peer, limit, persist } => self.limit_peer(peer, limit, persist),
             Command::DiscoveryList => Ok(Reply::Discovery(views::discovery(self))),
             Command::DiscoverySwitch { listener, on } => self.switch_discovery(listener.as_ref(), on),
             Command::RouteList => Ok(Reply::Routes(views::routes(self))),
@@ -135,7 +136,7 @@ impl Control {
         Ok(Reply::Listener(views::listener(self, address)?))
     }
 
-    fn persist(
+    pub(super) fn persist(
         &self,
         wanted: bool,
         otherwise: &str,
@@ -226,7 +227,7 @@ impl Control {
             );
         };
         if peer == self.engine.borrow().node.id() {
-            return Err(Failure::new(FailureKind::Usage, "that is this node itself"));
+            return Err(Failure::new(FailureKind::Usage, "that is this node itself").with_next("rovy peer list"));
         }
         if !self.engine.borrow().node.has_room_for(peer) {
             let message = "no room for another peer: all that [limits] peers allows are in use";
@@ -337,7 +338,7 @@ impl Control {
         let hops = Hops::try_from(route.rest()).map_err(|e| Failure::new(FailureKind::Usage, e.to_string()))?;
         let mut e = self.engine.borrow_mut();
         if peer == e.node.id() {
-            return Err(Failure::new(FailureKind::Usage, "that is this node itself"));
+            return Err(Failure::new(FailureKind::Usage, "that is this node itself").with_next("rovy peer list"));
         }
         if e.node.slot_owner(route.first()).is_none() {
             let message = format!("this node has no slot {:02x}, with which {route} starts", route.first());

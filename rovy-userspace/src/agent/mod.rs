@@ -15,6 +15,7 @@ mod listeners;
 mod memory;
 mod options;
 mod outbox;
+mod policy;
 mod remembered;
 mod service;
 mod tasks;
@@ -32,7 +33,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rovy_common::maps::{LAYOUT, Limits};
+use rovy_common::maps::{LAYOUT, Limits, neighbour_id};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use zeroize::Zeroizing;
@@ -117,6 +118,7 @@ fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node>
         probes: Budget::default(),
     };
     let mut node = Node::new(node_config, *seed);
+    node.limit_everybody(config.node.rate_limit.0);
     for peer in &config.peers {
         if let Some(file) = &peer.psk_file {
             node.set_psk(peer.id, psk(path, file)?);
@@ -126,6 +128,9 @@ fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node>
             if transit == PeerTransit::Sealed {
                 node.set_sealed(peer.id);
             }
+        }
+        if let Some(limit) = peer.rate_limit {
+            node.limit_peer(clock::now(), peer.id, limit.0);
         }
         if let Some(seconds) = peer.keepalive {
             node.set_keepalive(peer.id, Duration::from_secs(seconds.into()));
@@ -198,9 +203,15 @@ fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engin
         for rx in &adopted.receivers {
             if rx.expires_ns <= now.mono_ns || !node.restore_index(rx.index, rx.expires_ns) {
                 xdp.clear_rx(rx.index).context("cannot clear a link of a former agent")?;
-            } else if let Some(endpoint) = endpoints.get(&rx.slot) {
+                continue;
+            }
+            let owner = node.slot_owner(rx.slot).filter(|peer| neighbour_id(peer.public_key()) == rx.neighbour);
+            let restricted = owner.map(|peer| policy::restrict(&node, xdp, peer, rx)).transpose();
+            let rx = restricted.context("cannot restrict a link of a former agent")?.unwrap_or(*rx);
+            if let Some(endpoint) = endpoints.get(&rx.slot) {
                 // What the kernel hands up of such a link is switched as before.
-                let Ok(()) = tables.set_receive(rx, *endpoint);
+                let Ok(()) = tables.set_rate(rx.slot, &xdp.rate(rx.slot).context("cannot read a rate")?);
+                let Ok(()) = tables.set_receive(&rx, *endpoint);
             }
         }
     }

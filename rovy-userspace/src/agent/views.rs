@@ -10,16 +10,29 @@ use super::commands::Control;
 use super::listeners::{Listener, Socket, endpoint_string, endpoint_text};
 use super::{clock, kernel};
 use crate::api::{self, Failure, FailureKind};
+use crate::config::SlotWidth;
 use crate::core::{self, Path};
 use crate::dataplane::{Dataplane, xdp::XdpError};
 use crate::fc00::offload::Offloads;
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::rate::RateLimit;
 use crate::transport::Endpoint;
 
-/// A slot as it is written in routes.
+/// The least MTU that IPv6 allows a device.
+const IPV6_LEAST: u32 = 1280;
+
+/// This node's own slot as it begins a route.
 pub(super) fn slot_text(slot: u16) -> String {
     if slot < 256 { format!("{slot:02x}") } else { format!("{slot:04x}") }
+}
+
+/// This node's slot as others write it in their routes: in all its bytes.
+fn hop_text(control: &Control, slot: u16) -> String {
+    match control.config.node.slot_width {
+        SlotWidth::One => format!("{slot:02x}"),
+        SlotWidth::Two => format!("{slot:04x}"),
+    }
 }
 
 fn endpoint_kind(endpoint: &Endpoint) -> &'static str {
@@ -169,12 +182,12 @@ pub(super) fn peers(control: &Control) -> Vec<api::Peer> {
     let mut views: Vec<_> = all.iter().map(|p| peer(control, p)).collect();
     let e = control.engine.borrow();
     let gone = e.book.iter().filter(|(id, _)| all.binary_search_by_key(id, |p| p.id).is_err());
-    views.extend(gone.map(|(id, seen)| remembered(control, id, seen)));
+    views.extend(gone.map(|(id, seen)| remembered(control, id, seen, e.node.limit_of(id))));
     views
 }
 
 /// A peer that is not there.
-fn remembered(control: &Control, id: PeerId, seen: Seen) -> api::Peer {
+fn remembered(control: &Control, id: PeerId, seen: Seen, limit: Option<RateLimit>) -> api::Peer {
     api::Peer {
         peer_id: id,
         address: id.address(),
@@ -195,6 +208,8 @@ fn remembered(control: &Control, id: PeerId, seen: Seen) -> api::Peer {
         nat: false,
         configured: control.configured.borrow().contains(&id),
         transit: api::PeerTransit::default(),
+        rate_limit: limit,
+        refused_packets: 0,
         sealed: false,
         links: Vec::new(),
         why: None,
@@ -222,8 +237,8 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
         endpoint: endpoint_text(p.path.as_ref(), |i| e.links.name(i)),
         kind,
         slot: p.slot,
-        slot_text: p.slot.map(slot_text),
-        links: p.links.iter().map(|l| peer_link(&e, l)).collect(),
+        slot_text: p.slot.map(|slot| hop_text(control, slot)),
+        links: p.links.iter().map(|l| peer_link(control, &e, l)).collect(),
         direct,
         rtt_us: p.rtt_ns.map(|ns| ns / 1_000),
         rx_packets: p.packets[0],
@@ -240,15 +255,28 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
             (true, true) => api::PeerTransit::Sealed,
             (true, false) => api::PeerTransit::Kernel,
         },
+        rate_limit: p.limit,
+        refused_packets: refused(&e, p),
         sealed: p.sealed,
     }
 }
 
-fn peer_link(e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
+/// What was refused of a peer's transit, over all its links, by kernel and agent.
+fn refused(e: &super::engine::Engine, p: &core::PeerView) -> u64 {
+    let slots: std::collections::BTreeSet<u16> = p.links.iter().filter_map(|l| l.slot).collect();
+    let of = |slot: u16| {
+        let Ok(mine) = e.tables.slot_stats(slot);
+        let theirs = e.kernel.xdp_ref().and_then(|x| x.slot_stats(slot).ok()).unwrap_or_default();
+        mine.refused_packets + theirs.refused_packets
+    };
+    slots.into_iter().map(of).sum()
+}
+
+fn peer_link(control: &Control, e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
     api::PeerLink {
         number: l.number,
         slot: l.slot,
-        slot_text: l.slot.map(slot_text),
+        slot_text: l.slot.map(|slot| hop_text(control, slot)),
         endpoint: endpoint_string(&l.endpoint, |i| e.links.name(i)),
         kind: endpoint_kind(&l.endpoint).to_owned(),
         state: match l.state {
@@ -260,12 +288,31 @@ fn peer_link(e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
     }
 }
 
+/// The slots of a route as text. How wide those of a hop are is known when it answered an echo lately.
+fn slots(node: &core::Node, route: &core::RouteView) -> Vec<String> {
+    let (mut slots, mut rest) = (vec![slot_text(route.slot)], route.hops.as_slice());
+    while let Some(first) = rest.first() {
+        let before = route.hops.iter().take(route.hops.len() - rest.len()).copied().collect();
+        let width = node.met(clock::now(), route.slot, &before).map(|m| m.width.bytes() as usize);
+        // Slot 0 is nobody's: such a byte begins a slot of two.
+        let (slot, after) = rest.split_at(width.unwrap_or(if *first == 0 { 2 } else { 1 }).min(rest.len()));
+        slots.push(slot.iter().map(|b| format!("{b:02x}")).collect());
+        rest = after;
+    }
+    slots
+}
+
 pub(super) fn routes(control: &Control) -> Vec<api::RouteInfo> {
-    let views = control.engine.borrow().node.routes();
+    let e = control.engine.borrow();
+    let views = e.node.routes();
     let info = |r: &core::RouteView| {
+        let spelled = format!("/rovyrt/{}", slots(&e.node, r).join(".")).parse();
+        let route = spelled.or_else(|_| Route::new(r.slot, &r.hops)).ok()?;
         Some(api::RouteInfo {
             peer_id: r.peer,
-            route: Route::new(r.slot, &r.hops).ok()?,
+            hops: route.hops(),
+            route,
+            label: r.hops.iter().map(|b| format!("{b:02x}")).collect(),
             source: match r.source {
                 core::RouteSource::Direct => api::RouteSource::Direct,
                 core::RouteSource::Configured => api::RouteSource::Configured,
@@ -282,14 +329,29 @@ pub(super) fn routes(control: &Control) -> Vec<api::RouteInfo> {
     views.iter().filter_map(info).collect()
 }
 
+/// What to do when full packets of the TUN device do not fit a sealed link.
+fn too_large(e: &super::engine::Engine, mtu: u16) -> Option<String> {
+    let (slot, room) = e.tables.sealed_room().min_by_key(|(_, room)| *room).filter(|(_, room)| *room < mtu.into())?;
+    let what = format!(
+        "the sealed link of slot {} takes packets of {room} bytes, and full ones of {mtu} are dropped",
+        slot_text(slot)
+    );
+    Some(if room < IPV6_LEAST {
+        format!("{what}: raise the MTU of its interface by {}, or do not seal it", IPV6_LEAST - room)
+    } else {
+        format!("{what}: set fc00.mtu = {room}")
+    })
+}
+
 pub(super) fn fc00(control: &Control) -> api::Fc00Status {
     let e = control.engine.borrow();
     let device = e.host.device();
+    let mtu = device.as_ref().map(|d| d.mtu);
     api::Fc00Status {
         running: device.is_some(),
         ifname: device.as_ref().map(|d| d.name.to_owned()),
         address: device.as_ref().map(|_| e.node.id().address()),
-        mtu: device.as_ref().map(|d| d.mtu),
+        mtu,
         table: device.as_ref().and_then(|d| d.table),
         netns: device.as_ref().and_then(|d| d.netns.map(str::to_owned)),
         offloads: device.map(|d| offloads(d.offloads)).unwrap_or_default(),
@@ -298,6 +360,7 @@ pub(super) fn fc00(control: &Control) -> api::Fc00Status {
         rx_joined: large(e.host.large.joined),
         tx_split: large(e.host.large.split),
         why: e.host.why.clone(),
+        advice: mtu.and_then(|mtu| too_large(&e, mtu)),
     }
 }
 
@@ -322,6 +385,17 @@ fn limits(e: &super::engine::Engine, waiting: usize) -> BTreeMap<String, api::Li
     core.chain(queues).collect()
 }
 
+const fn probes(c: core::ProbeCounts) -> api::ProbeStats {
+    api::ProbeStats {
+        own: c.own,
+        received: c.received,
+        relayed: c.relayed,
+        sent: c.sent,
+        answered: c.answered,
+        copies: c.copies,
+    }
+}
+
 pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
     let e = control.engine.borrow();
     let Ok(agent) = e.tables.counts();
@@ -334,6 +408,7 @@ pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
         sessions: e.node.sessions().0 as u32,
         cookie_replies: [&kernel, &agent].map(|c| c[Counter::CookieReply.index() as usize]).iter().sum(),
         handshakes: e.node.handshakes(),
+        probes: probes(e.node.probe_counts()),
         limits: limits(&e, control.waiting.get()),
         ..api::Stats::default()
     };
@@ -350,7 +425,7 @@ pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
         let theirs = e.kernel.xdp_ref().map_or(Ok(Default::default()), |x| x.slot_stats(*slot))?;
         stats.links.push(api::LinkStats {
             slot: *slot,
-            slot_text: slot_text(*slot),
+            slot_text: hop_text(control, *slot),
             peer_id: sending.link.peer,
             endpoint: endpoint_string(&sending.link.endpoint, |i| e.links.name(i)),
             kind: endpoint_kind(&sending.link.endpoint).to_owned(),

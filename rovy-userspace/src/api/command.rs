@@ -1,6 +1,7 @@
 use super::types::{Discovery, Echo, Fc00Status, Info, Listener, Peer, RouteInfo, Stats, Trace, Wants};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::rate::RateLimit;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 
@@ -43,6 +44,15 @@ pub enum Command {
     PeerDisconnect {
         /// Whom.
         peer: PeerId,
+    },
+    /// Send on only so much of a peer's transit.
+    PeerLimit {
+        /// Whose.
+        peer: PeerId,
+        /// How much; all of it when absent.
+        limit: Option<RateLimit>,
+        /// Write it into the configuration too.
+        persist: bool,
     },
     /// Where nodes are looked for.
     DiscoveryList,
@@ -129,7 +139,7 @@ pub enum Reply {
     Listener(Listener),
     /// To [`Command::PeerList`].
     Peers(Vec<Peer>),
-    /// To [`Command::PeerConnect`].
+    /// To [`Command::PeerConnect`] and [`Command::PeerLimit`].
     Peer(Peer),
     /// To the discovery commands.
     Discovery(Discovery),

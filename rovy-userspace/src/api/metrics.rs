@@ -121,6 +121,16 @@ impl Snapshot {
         let transit: [(Labels<'_>, u64); 2] =
             [(&[("by", "kernel")], stats.transit.kernel_packets), (&[("by", "agent")], stats.transit.agent_packets)];
         w.counter("transit_packets", "Packets switched for others", None, &transit)?;
+        let p = &stats.probes;
+        let probes: [(Labels<'_>, u64); 6] = [
+            (&[("what", "own")], p.own),
+            (&[("what", "received")], p.received),
+            (&[("what", "relayed")], p.relayed),
+            (&[("what", "sent")], p.sent),
+            (&[("what", "answered")], p.answered),
+            (&[("what", "copies")], p.copies),
+        ];
+        w.counter("probes", "Searches of the node's own, and messages of everybody's", None, &probes)?;
         w.counter("cookie_replies", "Hellos answered with a cookie", None, &[(&[], stats.cookie_replies)])
     }
 
@@ -153,6 +163,8 @@ impl Snapshot {
         w.micros("peer_rtt", "Round trip to a peer", &values(|p| p.rtt_us))?;
         w.counter("peer_rx_packets", "Packets from a peer", None, &values(|p| Some(p.rx_packets)))?;
         w.counter("peer_tx_packets", "Packets to a peer", None, &values(|p| Some(p.tx_packets)))?;
+        let refused = values(|p| Some(p.refused_packets));
+        w.counter("peer_transit_refused_packets", "Transit of a peer that was refused", None, &refused)?;
         w.counter("peer_rx", "From a peer", Some(Unit::Bytes), &values(|p| Some(p.rx_bytes)))?;
         w.counter("peer_tx", "To a peer", Some(Unit::Bytes), &values(|p| Some(p.tx_bytes)))
     }

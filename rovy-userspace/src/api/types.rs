@@ -2,6 +2,7 @@
 
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::rate::RateLimit;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -192,6 +193,12 @@ pub struct Peer {
     /// What becomes of its transit here.
     #[serde(default)]
     pub transit: PeerTransit,
+    /// How much of it is sent on, such as `10mbit 2000pps`; absent without a limit.
+    #[serde(default)]
+    pub rate_limit: Option<RateLimit>,
+    /// Packets of its transit that were refused: not allowed, or more than the limit.
+    #[serde(default)]
+    pub refused_packets: u64,
     /// Whether the link with it is sealed, by either end's wish; without a session, whether this node wants it.
     #[serde(default)]
     pub sealed: bool,
@@ -247,6 +254,12 @@ pub struct RouteInfo {
     pub peer_id: PeerId,
     /// Which way.
     pub route: Route,
+    /// What stands in the label of its packets, in hex: the route without this node's own slot.
+    #[serde(default)]
+    pub label: String,
+    /// Links to the peer. A slot of a hop that was not traced lately counts as one byte where it can be one.
+    #[serde(default)]
+    pub hops: u8,
     /// Where it comes from.
     pub source: RouteSource,
     /// Whether packets take it now.
@@ -348,6 +361,9 @@ pub struct Fc00Status {
     pub tx_split: Large,
     /// Why it does not run, when it should.
     pub why: Option<String>,
+    /// What to do when its packets are too large for a link of this node.
+    #[serde(default)]
+    pub advice: Option<String>,
 }
 
 /// Packets that went between host and agent as fewer large ones.
@@ -375,6 +391,23 @@ pub struct TransitStats {
     pub kernel_packets: u64,
     /// By the agent.
     pub agent_packets: u64,
+}
+
+/// Probes since the agent started, each copy for itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ProbeStats {
+    /// Searches of this node's own.
+    pub own: u64,
+    /// That came from neighbours.
+    pub received: u64,
+    /// Received ones that were passed on.
+    pub relayed: u64,
+    /// Messages sent for it, and for this node's own searches.
+    pub sent: u64,
+    /// Received ones that looked for this node and were answered.
+    pub answered: u64,
+    /// Received ones that brought nothing new.
+    pub copies: u64,
 }
 
 /// A link to a neighbour.
@@ -432,6 +465,9 @@ pub struct Stats {
     /// Handshakes that led to a session since the agent started, renewals of keys included.
     #[serde(default)]
     pub handshakes: u64,
+    /// What was asked and passed on to find nodes.
+    #[serde(default)]
+    pub probes: ProbeStats,
     /// What is bounded, by name, and how much of it is in use.
     #[serde(default)]
     pub limits: BTreeMap<String, LimitUse>,

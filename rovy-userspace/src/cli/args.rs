@@ -2,6 +2,7 @@ use crate::api::{Command, Fc00Device};
 use crate::config::{XdpMode, listenable};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::rate::TransitLimit;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -223,6 +224,17 @@ pub(super) enum Peer {
         #[arg(value_name = "PEERID", value_parser = peer)]
         peer: PeerId,
     },
+    /// Send on only so much of what a peer routes through this node
+    Limit {
+        #[arg(value_name = "PEERID", value_parser = peer)]
+        peer: PeerId,
+        /// Such as 10mbit, 2000pps, or '10mbit 2000pps'; none for all of it
+        #[arg(value_name = "RATE")]
+        limit: TransitLimit,
+        /// Write it into the configuration too
+        #[arg(long)]
+        persist: bool,
+    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -305,6 +317,7 @@ impl From<Question> for Command {
             Question::Peer(Peer::List) => Self::PeerList,
             Question::Peer(Peer::Connect { multiaddr: address, persist }) => Self::PeerConnect { address, persist },
             Question::Peer(Peer::Disconnect { peer }) => Self::PeerDisconnect { peer },
+            Question::Peer(Peer::Limit { peer, limit, persist }) => Self::PeerLimit { peer, limit: limit.0, persist },
             Question::Discovery(Discovery::List) => Self::DiscoveryList,
             Question::Discovery(Discovery::Enable { kind: Kind::Linklocal, multiaddr: listener }) => {
                 Self::DiscoverySwitch { listener, on: true }
@@ -394,6 +407,11 @@ mod tests {
         let known = "bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee";
         let peer = known.parse().unwrap();
         assert_eq!(ask(&format!("rovy trace {known} -q 3")), Command::Trace { peer, probes: 3 });
+        for (text, limit) in [("none", None), ("10mbit", "10mbit".parse().ok())] {
+            let command = Command::PeerLimit { peer, limit, persist: true };
+            assert_eq!(ask(&format!("rovy peer limit {known} {text} --persist")), command);
+        }
+        assert!(Args::try_parse_from(["rovy", "peer", "limit", known, "10mbps"]).is_err());
         for (interval, good) in [("0.1", true), ("0.05", false), ("NaN", false), ("-1", false)] {
             assert_eq!(Args::try_parse_from(["rovy", "ping", known, "-i", interval]).is_ok(), good, "{interval}");
         }

@@ -1,19 +1,28 @@
 //! `rovy doctor`: looks for what is wrong on this host, and says which command mends it. It needs no running agent.
 
+use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
+use tokio::time::timeout;
 
 use super::outcome::{NEGATIVE, No, Outcome, PERMISSION, print};
 use super::table::seconds;
+use crate::api::{Client, ClientError, Command, Fc00Status};
+use crate::config::User;
 use crate::dataplane::xdp::{Agent, Left, PIN_ROOT, left};
 use crate::fc00::routing::{LeftOver, left_over};
 use crate::netlink::Netlink;
 
+/// How long an agent may take to answer. One that works does so in a hundredth of it.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// One thing that is wrong.
 #[derive(PartialEq, Eq, Debug, Serialize)]
 struct Finding {
-    /// `crashed`, `kept`, `dead_link`, `stale_rule` or `stale_tun`.
+    /// `crashed`, `kept`, `dead_link`, `stale_rule`, `stale_tun`, `hung` or `mtu`.
     kind: &'static str,
     /// What it is about.
     what: String,
@@ -23,13 +32,14 @@ struct Finding {
     next: String,
 }
 
-pub(super) fn doctor(json: bool) -> Outcome {
+pub(super) fn doctor(socket: Option<&Path>, json: bool) -> Outcome {
     let pins = left(Path::new(PIN_ROOT)).map_err(|e| {
         let code = if rustix::process::geteuid().is_root() { NEGATIVE } else { PERMISSION };
         No::new(code, e.to_string(), Some("sudo rovy doctor".into()))
     })?;
     let mut findings = of_pins(&pins);
     findings.extend(of_routing(&routing()?));
+    findings.extend(super::ask::runtime()?.block_on(of_agents(&Client::candidates(socket, &User::current()))));
     if json {
         print(&format!("{:#}\n", serde_json::json!({ "good": findings.is_empty(), "findings": findings })));
     } else if findings.is_empty() {
@@ -46,6 +56,65 @@ fn routing() -> Outcome<LeftOver> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let look = async { left_over(&Netlink::new()?).await };
     runtime.map_err(anyhow::Error::from).and_then(|r| r.block_on(look).map_err(Into::into)).map_err(No::from)
+}
+
+async fn of_agents(all: &[Client]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for client in all {
+        findings.extend(of_agent(client).await);
+    }
+    findings
+}
+
+/// What is wrong with an agent that listens. Whoever holds pins or a socket is alive, and may be stuck.
+async fn of_agent(client: &Client) -> Option<Finding> {
+    let pid = match timeout(PATIENCE, client.process()).await {
+        Ok(Ok(pid)) => pid,
+        // More wait for it already than the kernel lets wait.
+        Ok(Err(e)) if e.kind() == ErrorKind::WouldBlock => None,
+        Ok(Err(_)) => return None,
+        Err(_) => None,
+    };
+    let Some(info) = ask(client, &Command::Info).await else { return Some(hung(client, pid)) };
+    let fc00: Fc00Status = serde_json::from_value(ask(client, &Command::Fc00Status).await?).ok()?;
+    Some(Finding {
+        kind: "mtu",
+        what: format!("TUN device {}", fc00.ifname.unwrap_or_default()),
+        message: fc00.advice?,
+        next: format!("edit {} and restart the agent", info["config"].as_str().unwrap_or("the configuration")),
+    })
+}
+
+/// What the agent answers, be it an error; `None` when it does not.
+async fn ask(client: &Client, command: &Command) -> Option<Value> {
+    match timeout(PATIENCE, client.call(command)).await {
+        Ok(Ok(answer)) => Some(answer),
+        Ok(Err(ClientError::Refused(_))) => Some(Value::Null),
+        Ok(Err(_)) | Err(_) => None,
+    }
+}
+
+fn hung(client: &Client, pid: Option<i32>) -> Finding {
+    let stopped = pid.is_some_and(stopped);
+    let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+    let message = format!("the agent{who} does not answer within {} s", PATIENCE.as_secs());
+    let signal = if stopped { "CONT" } else { "KILL" };
+    Finding {
+        kind: "hung",
+        what: client.socket().display().to_string(),
+        message: if stopped {
+            format!("{message}: it is stopped")
+        } else {
+            format!("{message}. The next start takes over what its kernel switches")
+        },
+        next: pid.map_or_else(|| "ps -C rovy".into(), |pid| format!("sudo kill -{signal} {pid}")),
+    }
+}
+
+/// Whether somebody has stopped a process.
+fn stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
 
 fn of_pins(all: &[Left]) -> Vec<Finding> {

@@ -147,12 +147,7 @@ fn peer_table(peers: &[Peer]) -> String {
                     (PeerState::Connected, false) => "routed".into(),
                     _ => text(p.endpoint.as_ref()),
                 },
-                match (p.transit, p.sealed) {
-                    (PeerTransit::Kernel, _) => "kernel".into(),
-                    (PeerTransit::Sealed, _) => "sealed".into(),
-                    (PeerTransit::Deny, false) => "deny".into(),
-                    (PeerTransit::Deny, true) => "deny, sealed".into(),
-                },
+                transit(p),
                 p.rtt_us.map(|us| format!("{}.{} ms", us / 1000, us % 1000 / 100)).unwrap_or_default(),
                 p.last_seen_s.map(seconds).unwrap_or_default(),
             ]
@@ -205,6 +200,25 @@ pub(super) fn peer(p: &Peer) -> String {
     format!("{how} {} ({})\n\nnext: rovy peer list\n", p.peer_id, p.address)
 }
 
+pub(super) fn limit(p: &Peer) -> String {
+    let much = p.rate_limit.map_or_else(|| "whatever comes".into(), |limit| format!("at most {limit}"));
+    format!("transit of {}: {much}\n\nnext: rovy peer list\n", p.peer_id)
+}
+
+/// What becomes of a peer's transit.
+fn transit(p: &Peer) -> String {
+    let how = match (p.transit, p.sealed) {
+        (PeerTransit::Kernel, _) => "kernel",
+        (PeerTransit::Sealed, _) => "sealed",
+        (PeerTransit::Deny, false) => "deny",
+        (PeerTransit::Deny, true) => "deny, sealed",
+    };
+    let limit = p.rate_limit.filter(|_| p.transit != PeerTransit::Deny);
+    let limit = limit.map(|limit| format!(", {limit}")).unwrap_or_default();
+    let refused = if p.refused_packets == 0 { String::new() } else { format!(" ({} refused)", p.refused_packets) };
+    format!("{how}{limit}{refused}")
+}
+
 pub(super) fn routes(routes: &[RouteInfo]) -> String {
     if routes.is_empty() {
         return "no routes: they are found when a program sends to an address\n\nnext: rovy route add PEERID /rovyrt/SLOT.SLOT   (`rovy peer list` shows the slots)\n"
@@ -223,6 +237,7 @@ pub(super) fn routes(routes: &[RouteInfo]) -> String {
             [
                 r.peer_id.to_string(),
                 r.route.to_string(),
+                r.hops.to_string(),
                 source.into(),
                 r.state.clone(),
                 used.into(),
@@ -233,7 +248,7 @@ pub(super) fn routes(routes: &[RouteInfo]) -> String {
             ]
         })
         .collect();
-    let head = ["PEER", "ROUTE", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "AGE", "WHY"];
+    let head = ["PEER", "ROUTE", "HOPS", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "AGE", "WHY"];
     format!("{}\nnext: ping {}\n", table(head, &rows), routes[0].peer_id.address())
 }
 
@@ -289,6 +304,9 @@ pub(super) fn fc00(s: &Fc00Status) -> String {
     if let Some(netns) = &s.netns {
         out.push_str(&list(&[("netns  ", netns.clone())]));
     }
+    if let Some(advice) = &s.advice {
+        out.push_str(&format!("\n{advice}\n"));
+    }
     out + "\nnext: rovy peer list\n"
 }
 
@@ -299,6 +317,13 @@ pub(super) fn stats(s: &Stats) -> String {
             format!("{} packets by the kernel, {} by the agent", s.transit.kernel_packets, s.transit.agent_packets),
         ),
         ("sessions", format!("{}, {} handshakes so far", s.sessions, s.handshakes)),
+        (
+            "probes ",
+            format!(
+                "{} searches of its own, {} received, {} of them passed on and {} answered",
+                s.probes.own, s.probes.received, s.probes.relayed, s.probes.answered
+            ),
+        ),
     ]);
     let reasons: BTreeSet<_> = s.drops.kernel.keys().chain(s.drops.agent.keys()).collect();
     let drops: Vec<_> = reasons

@@ -1,6 +1,7 @@
 use crate::fc00::offload::Offloads;
 use crate::identity::PeerId;
 use crate::multiaddr::{DEFAULT_PORT, Multiaddr};
+use crate::rate::TransitLimit;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ pub struct Node {
     pub slot_width: SlotWidth,
     /// Whether neighbours may route through this node.
     pub transit: Transit,
+    /// How much transit of each neighbour is sent on that has no limit of its own.
+    pub rate_limit: TransitLimit,
     /// File of the pre-shared key for all peers that have none of their own; relative to the configuration's directory.
     pub psk_file: Option<PathBuf>,
 }
@@ -202,6 +205,9 @@ pub struct Peer {
     /// Whether this peer may route through this node; the node's setting when absent.
     #[serde(default)]
     pub transit: Option<PeerTransit>,
+    /// How much transit of this peer is sent on; the node's setting when absent.
+    #[serde(default)]
+    pub rate_limit: Option<TransitLimit>,
     /// File of the pre-shared key with this peer; relative to the configuration's directory.
     #[serde(default)]
     pub psk_file: Option<PathBuf>,

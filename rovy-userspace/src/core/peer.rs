@@ -10,6 +10,7 @@ use super::link::{LINKS, LinkState};
 use super::routes::{RouteState, Routes, Why};
 use super::time::TAI64N_LEN;
 use crate::identity::PeerId;
+use crate::rate::RateLimit;
 use crate::transport::Endpoint;
 use zeroize::Zeroizing;
 
@@ -143,6 +144,8 @@ pub enum PeerSource {
     Configured,
     /// A beacon named it.
     Discovered,
+    /// It was found through other nodes.
+    Probed,
     /// It connected by itself.
     #[default]
     Incoming,
@@ -173,6 +176,8 @@ pub struct PeerView {
     pub behind_nat: bool,
     /// Whether it may route through this node.
     pub transit: bool,
+    /// How much of it.
+    pub limit: Option<RateLimit>,
     /// Whether transit between it and this node is sealed; without a session, whether this node wants it.
     pub sealed: bool,
     /// Monotonic time in ns of the last authentic message.

@@ -6,12 +6,13 @@ use super::toolchain;
 use crate::sh;
 
 /// For namespaces and devices: a program and its package.
-const NET: [(&str, &str); 5] = [
+const NET: [(&str, &str); 6] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("nsenter", "util-linux"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
+    ("iperf3", "iperf3"),
 ];
 
 /// For other kernels, besides the emulator: the archiver unpacks the modules of newer ones.

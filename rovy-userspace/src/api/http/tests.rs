@@ -43,6 +43,8 @@ fn every_command_survives_the_way() {
         commands.push(Command::DiscoverySwitch { listener: None, on: yes });
         commands.push(Command::DiscoverySwitch { listener: Some(eth.clone()), on: yes });
         commands.push(Command::PeerConnect { address: at.clone(), persist: yes });
+        commands.push(Command::PeerLimit { peer, limit: "10mbit 2000pps".parse().ok(), persist: yes });
+        commands.push(Command::PeerLimit { peer, limit: None, persist: yes });
     }
     for command in commands {
         let (used, target) = command.to_http();

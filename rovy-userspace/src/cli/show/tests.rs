@@ -44,6 +44,8 @@ fn a_peer() -> Peer {
         nat: false,
         configured: false,
         transit: PeerTransit::Kernel,
+        rate_limit: None,
+        refused_packets: 0,
         sealed: false,
     }
 }
@@ -114,10 +116,25 @@ fn the_kind_of_transit_is_shown() {
 }
 
 #[test]
+fn a_limit_and_what_it_refused_are_shown() {
+    let limited = Peer { rate_limit: "10mbit 2000pps".parse().ok(), refused_packets: 12, ..a_peer() };
+    let text = checked(peers(std::slice::from_ref(&limited)));
+    assert!(text.contains(" kernel, 10mbit 2000pps (12 refused) "), "{text}");
+    assert!(checked(limit(&limited)).contains("at most 10mbit 2000pps"));
+    assert!(checked(limit(&a_peer())).contains("whatever comes"));
+    let json = serde_json::to_value(&limited).unwrap();
+    assert_eq!((json["rate_limit"].as_str(), json["refused_packets"].as_u64()), (Some("10mbit 2000pps"), Some(12)));
+    let denied = checked(peers(&[Peer { transit: PeerTransit::Deny, ..limited }]));
+    assert!(denied.contains(" deny (12 refused) "), "{denied}");
+}
+
+#[test]
 fn a_route_shows_how_it_stands() {
     let route = RouteInfo {
         peer_id: a_peer().peer_id,
         route: "/rovyrt/04.2a".parse().unwrap(),
+        label: "2a".into(),
+        hops: 2,
         source: RouteSource::Learned,
         in_use: true,
         state: "good".into(),
@@ -131,7 +148,7 @@ fn a_route_shows_how_it_stands() {
         assert!(text.contains(word), "{word} in {text}");
     }
     let json = serde_json::to_value(route).unwrap();
-    let keys = ["state", "age_s", "rtt_ns", "loss", "why", "in_use"];
+    let keys = ["route", "label", "hops", "state", "age_s", "rtt_ns", "loss", "why", "in_use"];
     assert!(keys.iter().all(|k| !json[k].is_null()), "{json}");
 }
 

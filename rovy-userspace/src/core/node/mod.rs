@@ -12,6 +12,7 @@ mod lookups;
 mod memory;
 mod paths;
 mod publish;
+mod rates;
 mod sealed;
 mod search;
 mod timers;
@@ -42,6 +43,7 @@ use super::time::Now;
 use crate::identity::{PeerId, SecretKey};
 use crate::transport::Endpoint;
 use lookups::Lookups;
+use rates::Rates;
 use search::Seeker;
 
 /// What a node is made with.
@@ -113,6 +115,7 @@ pub struct Node {
     peers: BTreeMap<PeerId, Peer>,
     /// What was configured for single peers; outlives their sessions. Who is in here is no stranger.
     policies: BTreeMap<PeerId, Policy>,
+    rates: Rates,
     by_address: HashMap<Ipv6Addr, PeerId>,
     indices: Indices,
     entries: Vec<Option<Entry>>,
@@ -151,6 +154,7 @@ impl Node {
             rng,
             peers: BTreeMap::new(),
             policies: BTreeMap::new(),
+            rates: Rates::default(),
             by_address: HashMap::new(),
             indices: Indices::new(sessions),
             entries: std::iter::repeat_with(|| None).take(sessions as usize).collect(),

@@ -72,11 +72,6 @@ impl Node {
         current.filter(|(id, index)| confirmed(*index) && self.slot_towards(*id, None).is_some()).collect()
     }
 
-    /// Whether a neighbour may send transit through this node.
-    fn may_transit(&self, id: PeerId) -> bool {
-        self.policies.get(&id).and_then(|p| p.transit).unwrap_or(self.config.transit)
-    }
-
     /// Whether a hello to this peer is worth a probe: no way is known to work, and what else there is has been tried.
     pub(super) fn wants_search(&mut self, id: PeerId) -> bool {
         let Some(peer) = self.peers.get(&id).filter(|p| !p.only_seen()) else { return false };

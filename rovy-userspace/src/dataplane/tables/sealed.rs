@@ -2,15 +2,19 @@
 
 use std::ops::Range;
 
+use rovy_common::encap;
 use rovy_common::hop::{self, Message, Verdict};
 use rovy_common::label::Label;
 use rovy_common::maps::tx_flag;
-use rovy_common::wire::{FLAG_ECN_MASK, FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
+use rovy_common::wire::{Data, FLAG_ECN_MASK, FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
 
 use super::{Switched, Tables};
 use crate::core::{HEADROOM, Node, Now, Sealed, TAILROOM};
 use crate::transport::Endpoint;
+
+/// Bytes around an IPv6 packet on a sealed link: head, codec and tag of two sessions, and a label of 14 slot bytes between them.
+const AROUND: u32 = 2 * (size_of::<Data>() as u32 + 4 + 16) + 16;
 
 /// What the session with a neighbour is to protect.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +41,15 @@ impl Tables {
     /// Whether a slot's link is sealed.
     fn sealed(&self, slot: u16) -> bool {
         self.tx.get(&slot).is_some_and(|(tx, _)| tx.flags & tx_flag::SEALED != 0)
+    }
+
+    /// The slots of sealed links, and the largest IPv6 packet that each takes.
+    pub fn sealed_room(&self) -> impl Iterator<Item = (u16, u32)> {
+        let sealed = self.tx.iter().filter(|(_, (tx, _))| tx.flags & tx_flag::SEALED != 0);
+        sealed.filter_map(|(slot, (tx, _))| {
+            let underlay = (encap::header_len(tx.kind) as u32).checked_sub(encap::ETH as u32)?;
+            Some((*slot, tx.mtu.saturating_sub(underlay + AROUND)))
+        })
     }
 
     fn received(&mut self, slot: u16, bytes: usize) {
@@ -68,7 +81,10 @@ impl Tables {
         let word = |i: usize| first[i..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
         let head0 = head::<W>(inner.len())? | u64::from(first[1] & FLAG_ECN_MASK) << 8;
         match hop::opened(&*self, self.width, &rx, head0, &label, [word(0), word(8)]) {
-            Verdict::Drop(reason) => Err(reason),
+            Verdict::Drop(reason) => {
+                self.refused(rx.slot, reason);
+                Err(reason)
+            }
             // Only the kernel hands up.
             Verdict::Up(_) => Err(DropReason::Malformed),
             Verdict::Here(label) => Switched::here(&label, inner, rx.slot),
