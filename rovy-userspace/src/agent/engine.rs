@@ -19,8 +19,9 @@ use super::listeners::Listeners;
 use super::memory::Memory;
 use super::outbox::Outbox;
 use super::tun::Host;
-use crate::core::{Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
+use crate::core::{ALL_NODES, Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
 use crate::dataplane::{self, Admission, Dataplane as _, Gate, Tables};
+use crate::fc00::firewall::{Firewall, Setup};
 use crate::fc00::packet;
 use crate::transport::{Batch, Endpoint, Received, drop_reason};
 
@@ -41,6 +42,7 @@ pub(super) struct Engine {
     pub(super) listeners: Listeners,
     pub(super) links: Links,
     pub(super) host: Host,
+    pub(super) firewall: Firewall,
     pub(super) discovery: Discovery,
     /// Every peer ever seen.
     pub(super) book: Book,
@@ -73,7 +75,9 @@ impl Engine {
         listeners: Listeners,
         host: Host,
     ) -> Self {
+        let firewall = Firewall::new(node.id().address(), Setup::default());
         Self {
+            firewall,
             node,
             tables,
             gate,
@@ -241,14 +245,14 @@ impl Engine {
             Inbound::Packet(range) => {
                 let packet = message.get_mut(range).ok_or(DropReason::BadLength)?;
                 packet::mark(packet, self.marks)?;
-                self.deliver(packet)
+                self.let_in(packet)
             }
             Inbound::Sealed(sealed) => self.take_sealed(&sealed, message),
         }
     }
 
     /// Gives a packet to the host.
-    fn deliver(&mut self, packet: &[u8]) -> Result<(), DropReason> {
+    pub(super) fn deliver(&mut self, packet: &[u8]) -> Result<(), DropReason> {
         self.host.deliver(packet)?;
         if !self.host.holds {
             self.flush_host();
@@ -260,17 +264,19 @@ impl Engine {
     pub(super) fn take_packet(&mut self, buf: &mut [u8], packet: Range<usize>) {
         if let Err(reason) = self.seal_packet(buf, packet.clone()) {
             self.tables.count(Counter::Drop(reason));
-            if reason == DropReason::NoRoute
-                && let Some(bytes) = buf.get(packet)
-            {
-                self.refuse(bytes);
-            }
+            self.refuse(reason, buf.get(packet).unwrap_or_default());
         }
     }
 
     fn seal_packet(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<(), DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         packet::check(bytes).map_err(packet::Insane::reason)?;
+        self.firewall.outgoing(clock::mono_ns(), bytes);
+        if packet::destination(bytes) == Some(ALL_NODES) {
+            let sent = self.node.packet_to_all(clock::now(), bytes);
+            self.collect();
+            return sent.map(drop);
+        }
         let before = self.node.deadline();
         let sealed = self.node.packet(clock::now(), buf, packet);
         if self.node.deadline() < before {
@@ -286,13 +292,15 @@ impl Engine {
     /// A packet waited for a node that was not found.
     pub(super) fn unreachable(&mut self, packet: &[u8]) {
         self.tables.count(Counter::Drop(DropReason::NoRoute));
-        self.refuse(packet);
+        self.refuse(DropReason::NoRoute, packet);
     }
 
-    /// Tells a program on this host that nobody is known at the address it sent to.
-    fn refuse(&mut self, packet: &[u8]) {
+    /// Tells a program on this host what became of its packet, if it is one of which programs are told.
+    fn refuse(&mut self, reason: DropReason, packet: &[u8]) {
         let from = self.node.id().address();
-        if let Some(answer) = packet::unreachable(packet, packet::Unreachable::NoRoute, from) {
+        let known = packet::destination(packet).is_some_and(|to| self.node.knows(to));
+        let code = packet::Unreachable::of(reason, known);
+        if let Some(answer) = code.and_then(|code| packet::unreachable(packet, code, from)) {
             // The program only waits longer when this does not fit either.
             let _ = self.deliver(&answer);
         }

@@ -8,6 +8,7 @@ mod discovery;
 mod double;
 mod echo;
 mod engine;
+mod firewall;
 mod handover;
 mod kernel;
 mod linker;
@@ -39,10 +40,11 @@ use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
 use crate::api::{Fc00Device, Server, metrics_tcp};
-use crate::config::{Config, PeerTransit, Transit, XdpMode};
-use crate::core::{Budget, Node, NodeConfig, Psk, mac1_key};
+use crate::config::{Config, PeerTransit, Routes, Transit, XdpMode};
+use crate::core::{Budget, Node, NodeConfig, Psk, Rate, mac1_key};
 use crate::dataplane::xdp::Params;
 use crate::dataplane::{Dataplane as _, Gate, Tables, endpoint_of};
+use crate::fc00::firewall::Firewall;
 use crate::identity::{self, PeerId, SecretKey};
 use crate::netlink::Netlink;
 use crate::transport::Endpoint;
@@ -102,6 +104,12 @@ fn psk(config: &Path, file: &Path) -> anyhow::Result<Psk> {
     Ok(psk.key)
 }
 
+/// What this node spends on the probes of others.
+fn budget(routes: &Routes) -> Budget {
+    let rate = |per_second: u32, seconds: u32| Rate { per_second, burst: per_second.saturating_mul(seconds) };
+    Budget { neighbour: rate(routes.neighbour_probes, 2), origin: rate(routes.origin_probes, 3), ..Budget::default() }
+}
+
 fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice()).context("the system gives no randomness")?;
@@ -115,10 +123,11 @@ fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node>
         aes: fast_aes(),
         handshakes: config.limits.handshakes as usize,
         psk: config.node.psk_file.as_ref().map_or_else(|| Ok(Psk::default()), |f| psk(path, f))?,
-        probes: Budget::default(),
+        probes: budget(&config.routes),
     };
     let mut node = Node::new(node_config, *seed);
     node.limit_everybody(config.node.rate_limit.0);
+    node.set_multipath(config.routes.multipath);
     for peer in &config.peers {
         if let Some(file) = &peer.psk_file {
             node.set_psk(peer.id, psk(path, file)?);
@@ -244,6 +253,7 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     let (mut engine, neighbours) = open(node, &config, xdp.unwrap_or(config.listen.xdp.mode))?;
     engine.memory = memory;
     engine.book = book;
+    engine.firewall = Firewall::new(engine.node.id().address(), config.fc00.firewall()?);
     engine.discovery = discovery::Discovery::new(config.discovery.linklocal, config.discovery.interval());
     engine.node.set_beacon_interval(config.discovery.interval());
     engine.links.interfaces = netlink.interfaces().await?;

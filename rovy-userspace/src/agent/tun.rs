@@ -178,6 +178,7 @@ fn run(
         })
     };
     let mut e = engine.borrow_mut();
+    e.adopt_connections();
     e.host.running = Some(Running { tun, routing, netns, table, reader, mtu, joiner });
     (e.host.why, e.host.lost) = (None, None);
 }

@@ -382,7 +382,8 @@ fn limits(e: &super::engine::Engine, waiting: usize) -> BTreeMap<String, api::Li
         entry("action_queue", e.actions.len(), super::engine::BACKLOG),
         entry("request_queue", waiting, super::REQUESTS),
     ];
-    core.chain(queues).collect()
+    let firewall = e.firewall.limits().map(|(name, (used, max))| entry(name, used, max));
+    core.chain(queues).chain(firewall).collect()
 }
 
 const fn probes(c: core::ProbeCounts) -> api::ProbeStats {

@@ -3,8 +3,10 @@
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
     Discovery, Fc00Status, Info, Large, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit,
-    RouteInfo, RouteSource, Stats, Trace, TraceHop,
+    PortRule, Ports, RouteInfo, RouteSource, Stats, Trace, TraceHop,
 };
+use crate::config::Firewall;
+use crate::fc00::firewall::Action;
 use std::collections::BTreeSet;
 
 fn text(value: Option<&impl ToString>) -> String {
@@ -308,6 +310,38 @@ pub(super) fn fc00(s: &Fc00Status) -> String {
         out.push_str(&format!("\n{advice}\n"));
     }
     out + "\nnext: rovy peer list\n"
+}
+
+pub(super) fn ports(p: &Ports) -> String {
+    if p.firewall == Firewall::Off {
+        return "the firewall is off: everything comes in (`fc00.firewall` in the configuration)\n\nnext: rovy info\n"
+            .into();
+    }
+    let action = |a: &Action| match a {
+        Action::Allow => "comes in",
+        Action::Deny => "is refused",
+    };
+    let row = |r: &PortRule| {
+        [
+            r.service.clone(),
+            r.from.map_or("everybody".into(), |f| f.to_string()),
+            action(&r.action).into(),
+            r.packets.to_string(),
+        ]
+    };
+    let mut rows: Vec<_> = p.rules.iter().map(row).collect();
+    if !p.rules.iter().any(|r| r.service == "/icmp" && r.from.is_none()) {
+        rows.push(["/icmp".into(), "everybody".into(), action(&p.default_icmp).into(), String::new()]);
+    }
+    rows.push(["all else".into(), "everybody".into(), action(&p.default).into(), String::new()]);
+    let told = if p.reject { "who is refused is told so" } else { "nobody is told" };
+    let answers = "and answers to what this host began";
+    format!(
+        "{}{answers}; {} packets came in, {} did not; {told}\n\nnext: rovy fc00 allow /tcp/80\n",
+        table(["SERVICE", "FROM", "WHAT", "PACKETS"], &rows),
+        p.passed_packets,
+        p.refused_packets
+    )
 }
 
 pub(super) fn stats(s: &Stats) -> String {

@@ -35,7 +35,7 @@ pub use echo::{Answer, Met};
 pub use kdf::{hop_keys, wipe};
 pub use link::LinkState;
 pub use mac::{mac1, mac1_key};
-pub use node::{Inbound, Node, NodeConfig, Sealed, Use};
+pub use node::{ALL_NODES, Inbound, Node, NodeConfig, Sealed, Use};
 pub use peer::{LinkView, PeerSource, PeerState, PeerView, Psk, RouteSource, RouteView};
 pub use probes::{Budget, ProbeCounts, Rate};
 pub use routes::{RouteState, Why};

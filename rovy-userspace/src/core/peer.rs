@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 
+use arrayvec::ArrayVec;
+
 use super::action::{Hops, Path};
 use super::cookie::{Asked, Cookies};
 use super::handshake::Initiation;
 use super::link::{LINKS, LinkState};
 use super::routes::{RouteState, Routes, Why};
-use super::time::TAI64N_LEN;
+use super::time::{SECOND, TAI64N_LEN};
 use crate::identity::PeerId;
 use crate::rate::RateLimit;
 use crate::transport::Endpoint;
@@ -16,6 +18,11 @@ use zeroize::Zeroizing;
 
 /// Packets that wait for a session, at most.
 pub(super) const QUEUE: usize = 16;
+/// How long a program waits for a peer that does not answer; two hellos go out meanwhile.
+const PATIENCE_NS: u64 = 8 * SECOND;
+
+/// Answers to one probe that tell ways.
+pub(super) const ANSWERS: u8 = 8;
 
 /// A pre-shared key, wiped from memory when dropped. All zero is none.
 pub type Psk = Zeroizing<[u8; 32]>;
@@ -46,14 +53,32 @@ pub(super) struct Finished {
     pub(super) copies: u8,
 }
 
+/// A probe that looks for ways to a neighbour.
+pub(super) struct Sought {
+    pub(super) probe: u64,
+    pub(super) until_ns: u64,
+    pub(super) answers: u8,
+}
+
+impl Sought {
+    /// Whether an answer to this probe tells a way.
+    pub(super) fn takes(&self, now_ns: u64, probe: u64) -> bool {
+        self.probe == probe && now_ns < self.until_ns && self.answers < ANSWERS
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Peer {
     pub(super) dial: Vec<Endpoint>,
+    /// Segments on which it was heard while it was connected elsewise: a link may be opened there.
+    pub(super) nearby: ArrayVec<Endpoint, 2>,
     /// Keep trying for ever.
     pub(super) persistent: bool,
     pub(super) routes: Routes,
     /// What is known of it did not answer, or a new link is there: the next hello goes into a probe too.
     pub(super) search: bool,
+    /// The last probe for ways to it while it is a neighbour.
+    pub(super) sought: Option<Sought>,
     pub(super) attempt: Option<Attempt>,
     /// Handshakes tried since the last success, and when the first was.
     pub(super) tries: u32,
@@ -114,6 +139,12 @@ impl Peer {
     /// Whether nothing but a beacon speaks for it: that is no reason for probes, as anybody on a link can send one.
     pub(super) fn only_seen(&self) -> bool {
         self.source == PeerSource::Discovered && !self.persistent && self.current.is_none() && self.queue.is_empty()
+    }
+
+    /// Whether it has not answered for so long that programs are told so and wait no more. Hellos go on.
+    pub(super) fn in_vain(&self, now_ns: u64) -> bool {
+        let silent = self.current.is_none() && self.next.is_none();
+        silent && self.tries >= 2 && now_ns.saturating_sub(self.since_ns) >= PATIENCE_NS
     }
 
     /// Whether anybody would miss it.

@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 
 use crate::netlink::NetlinkError;
 
+pub mod firewall;
 mod ioctl;
 pub mod namespace;
 pub mod offload;

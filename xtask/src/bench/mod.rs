@@ -1,5 +1,6 @@
 //! Benchmarks.
 
+mod firewall;
 mod flood;
 mod forward;
 mod handshake;
@@ -28,6 +29,8 @@ enum What {
     Flood(flood::Args),
     /// What a router passes on in its kernel, in its agent, and sealed; as root
     Sealed(Sealed),
+    /// What the firewall costs a TCP stream, beside none and one of nftables; as root
+    Firewall(Firewall),
     /// What a TCP stream reaches between two hosts, and what their agents spend on it; as root
     Stream(Stream),
 }
@@ -47,6 +50,17 @@ struct Stream {
     /// Measure this rovy binary beside it
     #[arg(long, value_name = "PATH")]
     other: Option<std::path::PathBuf>,
+}
+
+/// The arguments of `cargo xtask bench firewall`.
+#[derive(clap::Args)]
+struct Firewall {
+    /// Print one JSON object at the end
+    #[arg(long)]
+    json: bool,
+    /// Rounds, in each of which everything is measured once; the median counts
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
 }
 
 /// The arguments of `cargo xtask bench sealed`.
@@ -100,6 +114,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         What::Flood(args) => flood::run(&args),
         What::Sealed(args) => sealed(&args),
         What::Stream(args) => stream(&args),
+        What::Firewall(args) => firewall(&args),
     }
 }
 
@@ -115,6 +130,21 @@ fn stream(args: &Stream) -> Result<()> {
     for w in &ways {
         let (rate, ratio, from, to) = (w.mbit_s, w.ratio, w.sender_s_a_gb, w.receiver_s_a_gb);
         println!("  {:<45} {rate:>7} {ratio:>9.2} {from:>12.2} {to:>12.2}", w.way);
+    }
+    Ok(())
+}
+
+fn firewall(args: &Firewall) -> Result<()> {
+    let kinds = firewall::measure(args.rounds, |what| eprintln!("bench: {what}"))?;
+    if args.json {
+        println!("{}", serde_json::to_string(&kinds)?);
+        return Ok(());
+    }
+    println!("a TCP stream between two hosts, median of {} rounds", args.rounds);
+    println!("  firewall   Mbit/s   of off   CPU of the receiving agent, us a packet");
+    for kind in &kinds {
+        let (rate, ratio, cost) = (kind.mbit_s, kind.of_off, kind.agent_us_a_packet);
+        println!("  {:<8} {rate:>8.0} {ratio:>8.2} {cost:>40.2}", kind.firewall);
     }
     Ok(())
 }

@@ -6,12 +6,14 @@ use super::toolchain;
 use crate::sh;
 
 /// For namespaces and devices: a program and its package.
-const NET: [(&str, &str); 6] = [
+const NET: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("nsenter", "util-linux"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
+    ("curl", "curl"),
+    ("socat", "socat"),
     ("iperf3", "iperf3"),
 ];
 

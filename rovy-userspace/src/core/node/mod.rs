@@ -1,5 +1,6 @@
 //! The node: peers, sessions and routes behind four verbs.
 
+mod all_nodes;
 mod beacons;
 mod data;
 mod echo;
@@ -18,6 +19,7 @@ mod search;
 mod timers;
 mod views;
 
+pub use all_nodes::ALL_NODES;
 pub use limits::Use;
 pub use sealed::Sealed;
 
@@ -34,7 +36,7 @@ use super::discovery::{Discovery, Standing};
 use super::echo::Echoes;
 use super::index::Indices;
 use super::peer::{Peer, PeerSource, Psk};
-use super::probes::{Budget, Probes};
+use super::probes::{Bucket, Budget, Probes};
 use super::random::Rng;
 use super::session::{REKEY_NS, Session};
 use super::slots::Slots;
@@ -132,7 +134,11 @@ pub struct Node {
     probes: Probes,
     seeker: Seeker,
     lookups: Lookups,
+    /// Echo requests to all neighbours.
+    to_all: Bucket,
     nat_keepalive_ns: u64,
+    /// Flows are spread over routes that are alike.
+    multipath: bool,
     actions: VecDeque<Action>,
     deadline_ns: u64,
 }
@@ -151,6 +157,7 @@ impl Node {
             probes: Probes::new(config.probes),
             seeker: Seeker::new(&mut rng),
             lookups: Lookups::default(),
+            to_all: Bucket::default(),
             rng,
             peers: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -168,6 +175,7 @@ impl Node {
             serial: 0,
             rekey_ns: REKEY_NS,
             nat_keepalive_ns: timers::NAT_KEEPALIVE_NS,
+            multipath: false,
             actions: VecDeque::new(),
             deadline_ns: u64::MAX,
             config,
@@ -248,7 +256,8 @@ impl Node {
         let current: Vec<_> = self.peers.iter().filter_map(|(id, p)| Some((*id, p.current?))).collect();
         for (id, index) in current {
             if self.session(index).is_some_and(|s| s.endpoint().is_some()) {
-                self.send_data(now, index, wire::codec::KEEPALIVE, &[]);
+                let way = self.session(index).map(|s| s.own_way());
+                self.send_data_over(now, index, wire::codec::KEEPALIVE, &[], way);
                 self.probe_links(now, id);
             }
         }
@@ -304,6 +313,11 @@ impl Node {
     /// Sends a keepalive so often through a NAT in front of this node, instead of every 25 s; for tests.
     pub fn set_nat_keepalive(&mut self, every: std::time::Duration) {
         self.nat_keepalive_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+    }
+
+    /// Spreads flows to a peer behind others over several routes that are about as good, each flow over one.
+    pub fn set_multipath(&mut self, multipath: bool) {
+        self.multipath = multipath;
     }
 
     /// Renews keys after `age` instead of 120 s; for tests. Keys still end after 180 s.
