@@ -16,6 +16,15 @@ fn status(agent: &Agent) -> Result<Fc00Status> {
     agent.json(&["fc00", "status"])
 }
 
+/// A line whose ends let every port in.
+fn open(link: Link, mode: Mode) -> Result<Line> {
+    let line = Line::new(link, mode)?;
+    for end in [&line.a, &line.b] {
+        end.edit("allow = [", "allow = [\"/tcp/0\", \"/udp/0\", ")?;
+    }
+    Ok(line)
+}
+
 /// Streams from a to b until so many bytes have arrived; the stream checks each of them.
 fn stream(line: &Line, port: u16, bytes: u64) -> Result<()> {
     let stream = Stream::start(&line.ns_a, &line.ns_b, line.b.address(), port)?;
@@ -27,7 +36,7 @@ fn stream(line: &Line, port: u16, bytes: u64) -> Result<()> {
 #[test]
 fn tcp_goes_in_large_packets_between_host_and_agent() -> Result<()> {
     rovy_netns::root_only!();
-    let mut line = Line::new(Link::Udp4, Mode::Native)?;
+    let mut line = open(Link::Udp4, Mode::Native)?;
     line.start()?;
     stream(&line, 5201, 20_000_000)?;
     let (a, b) = (status(&line.a)?, status(&line.b)?);
@@ -50,7 +59,7 @@ fn tcp_goes_in_large_packets_between_host_and_agent() -> Result<()> {
 #[test]
 fn each_offload_can_be_switched_off() -> Result<()> {
     rovy_netns::root_only!();
-    let mut line = Line::new(Link::Eth, Mode::Userspace)?;
+    let mut line = open(Link::Eth, Mode::Userspace)?;
     let off = |agent: &Agent, what: &str| agent.edit("ifname = ", &format!("offload.{what} = false\nifname = "));
     off(&line.a, "tso")?;
     off(&line.b, "gro")?;
@@ -60,7 +69,7 @@ fn each_offload_can_be_switched_off() -> Result<()> {
     ensure!(a.offloads == ["csum", "uso", "gro", "gro_udp"] && b.offloads == ["csum", "tso", "uso"], "{a:?} {b:?}");
     ensure!(a.tx_split.packets == 0 && b.rx_joined.packets == 0, "{a:?} {b:?}");
 
-    let mut line = Line::new(Link::Eth, Mode::Userspace)?;
+    let mut line = open(Link::Eth, Mode::Userspace)?;
     off(&line.a, "csum")?;
     line.start()?;
     ensure!(status(&line.a)?.offloads.is_empty(), "{:?}", status(&line.a)?);
@@ -95,7 +104,7 @@ fn received(runtime: &tokio::runtime::Runtime, socket: &UdpSocket, enough: usize
 #[test]
 fn udp_goes_in_large_packets_too() -> Result<()> {
     rovy_netns::root_only!();
-    let mut line = Line::new(Link::Udp6, Mode::Native)?;
+    let mut line = open(Link::Udp6, Mode::Native)?;
     line.start()?;
     let (ra, rb) = (runtime()?, runtime()?);
     let from = socket(&line.ns_a, &ra, line.a.address(), 7001)?;
@@ -126,7 +135,7 @@ fn checksum(from: Ipv6Addr, to: Ipv6Addr, datagram: &[u8]) -> u16 {
 #[test]
 fn a_wrong_checksum_is_not_delivered_as_a_good_one() -> Result<()> {
     rovy_netns::root_only!();
-    let mut line = Line::new(Link::Udp4, Mode::Userspace)?;
+    let mut line = open(Link::Udp4, Mode::Userspace)?;
     line.start()?;
     let rb = runtime()?;
     let to = socket(&line.ns_b, &rb, line.b.address(), 7002)?;
@@ -155,7 +164,7 @@ fn a_wrong_checksum_is_not_delivered_as_a_good_one() -> Result<()> {
 #[test]
 fn a_packet_larger_than_the_route_is_refused_and_nothing_stops() -> Result<()> {
     rovy_netns::root_only!();
-    let mut line = Line::new(Link::Udp4, Mode::Native)?;
+    let mut line = open(Link::Udp4, Mode::Native)?;
     for agent in [&line.a, &line.b] {
         agent.edit("ifname = ", "mtu = 9000\nifname = ")?;
     }
@@ -191,7 +200,7 @@ fn congest(ns: &Namespace) -> Result<()> {
 fn marks_of_congestion_reach_the_other_end() -> Result<()> {
     rovy_netns::root_only!();
     for (link, mode) in [(Link::Udp4, Mode::Native), (Link::Udp6, Mode::Native), (Link::Udp4, Mode::Userspace)] {
-        let mut line = Line::new(link, mode)?;
+        let mut line = open(link, mode)?;
         line.start()?;
         let (ra, rb) = (runtime()?, runtime()?);
         let from = socket(&line.ns_a, &ra, line.a.address(), 7001)?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use rovy_netns::process::cpu_time;
-use rovy_netns::stream::Stream;
+use rovy_netns::stream::{SERVICE, Stream};
 use rovy_netns::{Agent, Line, Link, Mode, Namespace, device, namespace, wait};
 use serde::Serialize;
 use std::net::Ipv6Addr;
@@ -99,7 +99,7 @@ fn once(binary: &Path, over: Over) -> Result<Seen> {
         }
         Over::Direct(link) => {
             let mut line = Line::with_binary(binary, link, [Mode::Native; 3])?;
-            line.r.edit("enabled = false", "enabled = true")?;
+            line.r.edit("enabled = false", &format!("enabled = true\nallow = [{SERVICE:?}]"))?;
             line.start()?;
             let to = line.r.address();
             stream(&line.ns_a, &line.ns_r, to, [Some(&line.a), Some(&line.r)])
