@@ -309,13 +309,34 @@ impl Engine {
     /// Sends the message at `range` of a buffer, under a transit header if its path is routed.
     pub(super) fn send(&mut self, path: &Path, buf: &mut [u8], range: Range<usize>) -> Result<(), DropReason> {
         match path {
-            Path::Direct(to) => self.transmit_or_mourn(to, buf.get(range).ok_or(DropReason::BadLength)?),
+            Path::Direct(to) => {
+                let length = range.len();
+                let sent = self.transmit_or_mourn(to, buf.get(range).ok_or(DropReason::BadLength)?);
+                if sent == Err(DropReason::TooBig)
+                    && let Some((slot, mtu)) = self.tables.fits_direct(to, length)
+                {
+                    self.note_mtu(slot, &[], mtu);
+                }
+                sent
+            }
             Path::Routed { slot, hops } => {
                 let (node, tables) = (&mut self.node, &mut self.tables);
+                let inner = range.len();
                 let (range, to) = dataplane::originate(node, tables, clock::now(), (*slot, hops), buf, range)?;
-                self.transmit_or_mourn(&to, buf.get(range).ok_or(DropReason::BadLength)?)
+                let sent = self.transmit_or_mourn(&to, buf.get(range).ok_or(DropReason::BadLength)?);
+                if sent == Err(DropReason::TooBig) {
+                    let mtu = self.tables.fits_first(*slot, hops, inner);
+                    self.note_mtu(*slot, hops, mtu);
+                }
+                sent
             }
         }
+    }
+
+    /// A message of this node's own was too large for the first link of its route.
+    fn note_mtu(&mut self, slot: u16, hops: &[u8], mtu: u16) {
+        self.node.note_mtu(clock::now(), slot, hops, mtu);
+        self.collect();
     }
 
     /// Sends a message of the core's, which has no room in front.

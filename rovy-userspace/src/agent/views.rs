@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use rovy_common::wire::ErrorKind;
 use rovy_common::{Counter, DropReason, UpReason};
 
 use super::book::Seen;
@@ -386,6 +387,16 @@ fn limits(e: &super::engine::Engine, waiting: usize) -> BTreeMap<String, api::Li
     core.chain(queues).chain(firewall).collect()
 }
 
+fn errors(e: &super::engine::Engine) -> api::ErrorStats {
+    let counts = e.node.error_counts();
+    let named = |counts: [u64; 6]| ErrorKind::ALL.iter().map(|k| k.name().to_owned()).zip(counts).collect();
+    api::ErrorStats {
+        sent: named(counts.sent),
+        received: named(counts.received),
+        disbelieved: named(counts.disbelieved),
+    }
+}
+
 const fn probes(c: core::ProbeCounts) -> api::ProbeStats {
     api::ProbeStats {
         own: c.own,
@@ -411,6 +422,7 @@ pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
         handshakes: e.node.handshakes(),
         probes: probes(e.node.probe_counts()),
         limits: limits(&e, control.waiting.get()),
+        errors: errors(&e),
         ..api::Stats::default()
     };
     for reason in DropReason::ALL {

@@ -16,8 +16,8 @@ pub use command::{Command, Failure, FailureKind, Fc00Device, Reply, Request, Req
 pub use http::Method;
 pub use server::{ApiError, Server, serve};
 pub use types::{
-    Discovery, DiscoveryListener, Drops, Echo, Fc00Status, Info, Large, LimitUse, LinkState, LinkStats, Listener,
-    ListenerState, MapSizes, Peer, PeerLink, PeerSource, PeerState, PeerTransit, PortRule, Ports, ProbeStats,
+    Discovery, DiscoveryListener, Drops, Echo, ErrorStats, Fc00Status, Info, Large, LimitUse, LinkState, LinkStats,
+    Listener, ListenerState, MapSizes, Peer, PeerLink, PeerSource, PeerState, PeerTransit, PortRule, Ports, ProbeStats,
     RouteInfo, RouteSource, Stats, Trace, TraceHop, TransitStats, Wants,
 };
 

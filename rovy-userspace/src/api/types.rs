@@ -474,6 +474,17 @@ pub struct LinkStats {
     pub why: String,
 }
 
+/// Errors about routes, by kind.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ErrorStats {
+    /// Sent to who had sent what this node did not pass on, or whose session it does not know.
+    pub sent: BTreeMap<String, u64>,
+    /// Received, without those beyond the limit.
+    pub received: BTreeMap<String, u64>,
+    /// Those of them that match nothing this node sent lately, or say what cannot be.
+    pub disbelieved: BTreeMap<String, u64>,
+}
+
 /// Something bounded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct LimitUse {
@@ -494,6 +505,9 @@ pub struct Stats {
     pub transit: TransitStats,
     /// Links to neighbours.
     pub links: Vec<LinkStats>,
+    /// Errors about routes.
+    #[serde(default)]
+    pub errors: ErrorStats,
     /// Sessions, direct and behind others.
     pub sessions: u32,
     /// Cookie replies sent, by kernel and agent.

@@ -2,12 +2,12 @@
 
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
-    Discovery, Fc00Status, Info, Large, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit,
-    PortRule, Ports, RouteInfo, RouteSource, Stats, Trace, TraceHop,
+    Discovery, ErrorStats, Fc00Status, Info, Large, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState,
+    PeerTransit, PortRule, Ports, RouteInfo, RouteSource, Stats, Trace, TraceHop,
 };
 use crate::config::Firewall;
 use crate::fc00::firewall::Action;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn text(value: Option<&impl ToString>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
@@ -375,6 +375,10 @@ pub(super) fn stats(s: &Stats) -> String {
     if !up.is_empty() {
         out.push_str(&format!("\n{}", table(["HANDED TO THE AGENT", "PACKETS"], &up)));
     }
+    let errors = error_rows(&s.errors);
+    if !errors.is_empty() {
+        out.push_str(&format!("\n{}", table(["ERROR", "SENT", "RECEIVED", "DISBELIEVED"], &errors)));
+    }
     if !s.links.is_empty() {
         out.push_str(&format!("\n{}", link_table(&s.links)));
     }
@@ -384,6 +388,15 @@ pub(super) fn stats(s: &Stats) -> String {
         out.push_str(&format!("\n{}", table(["LIMIT", "USED", "OF"], &limits)));
     }
     out + "\nnext: rovy stats --json\n"
+}
+
+/// Kinds of errors that there were any of.
+fn error_rows(e: &ErrorStats) -> Vec<[String; 4]> {
+    let of = |counts: &BTreeMap<String, u64>, kind| counts.get(kind).copied().unwrap_or(0);
+    let kinds: BTreeSet<&String> = e.sent.keys().chain(e.received.keys()).collect();
+    let counts = kinds.into_iter().map(|k| (k, [of(&e.sent, k), of(&e.received, k), of(&e.disbelieved, k)]));
+    let any = counts.filter(|(_, n)| n.iter().any(|n| *n > 0));
+    any.map(|(k, [sent, received, not])| [k.clone(), sent.to_string(), received.to_string(), not.to_string()]).collect()
 }
 
 fn link_table(links: &[LinkStats]) -> String {

@@ -9,6 +9,7 @@ use super::action::{Hops, Path};
 use super::cookie::{Asked, Cookies};
 use super::handshake::Initiation;
 use super::link::{LINKS, LinkState};
+use super::node::ErrorsTold;
 use super::routes::{RouteState, Routes, Why};
 use super::time::{SECOND, TAI64N_LEN};
 use crate::identity::PeerId;
@@ -106,6 +107,8 @@ pub(super) struct Peer {
     pub(super) rtt_ns: Option<u64>,
     pub(super) packets: [u64; 2],
     pub(super) bytes: [u64; 2],
+    /// What errors about its routes did.
+    pub(super) errors: ErrorsTold,
     /// What the slot of each link was last told to send by.
     pub(super) told: [Option<Told>; LINKS as usize],
 }

@@ -4,6 +4,7 @@
 
 mod command;
 mod core;
+mod errors;
 mod files;
 mod gate;
 mod handshake;
@@ -17,6 +18,7 @@ mod wire;
 
 pub use command::command;
 pub use core::core;
+pub use errors::errors;
 pub use files::files;
 pub use gate::gate;
 pub use handshake::handshake;
@@ -31,7 +33,7 @@ pub use wire::{packet, wire};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("wire", wire),
     ("packet", packet),
     ("offload", offload),
@@ -46,4 +48,5 @@ pub const TARGETS: [Target; 14] = [
     ("command", command),
     ("kernel", kernel),
     ("core", core),
+    ("errors", errors),
 ];

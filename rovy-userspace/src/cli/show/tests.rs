@@ -205,6 +205,15 @@ fn drops_of_kernel_and_agent_stand_in_one_row() {
 }
 
 #[test]
+fn errors_are_shown_by_kind() {
+    let of = |n| [("no_slot".to_owned(), n), ("too_big".to_owned(), 0)].into();
+    let errors = ErrorStats { sent: of(1), received: of(5), disbelieved: of(4) };
+    let text = checked(stats(&Stats { errors, ..Stats::default() }));
+    assert!(text.contains("\nERROR    SENT  RECEIVED  DISBELIEVED\nno_slot  1     5         4\n"), "{text}");
+    assert!(!text.contains("too_big"), "{text}");
+}
+
+#[test]
 fn a_trace_tells_who_answers_now_from_who_did_before() {
     let hop = |route: &str, peer_id, rtt_us: Option<u64>, answers| TraceHop {
         route: route.into(),

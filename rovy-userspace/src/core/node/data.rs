@@ -43,7 +43,10 @@ impl Node {
     pub(super) fn data(&mut self, now: Now, origin: &Origin, message: &mut [u8]) -> Result<Inbound, DropReason> {
         let (head, _) = Data::ref_from_prefix(message).map_err(|_| DropReason::BadLength)?;
         let index = head.receiver_index.get();
-        let session = self.session(index).ok_or(DropReason::UnknownIndex)?;
+        let Some(session) = self.session(index) else {
+            self.no_session(now, origin, message);
+            return Err(DropReason::UnknownIndex);
+        };
         let id = session.peer;
         let (kind, body) = session.open(now.mono_ns, message)?;
         self.heard(now, origin, id, index, kind);
@@ -175,6 +178,9 @@ impl Node {
             return Err(DropReason::BadInnerSource);
         }
         let Some(id) = self.destination(now, destination, bytes)? else { return Ok(None) };
+        if self.is_cut(now, id) {
+            return Err(DropReason::NoRoute);
+        }
         let peer = self.peers.get_mut(&id).ok_or(DropReason::NoRoute)?;
         if let Some(index) = peer.current {
             peer.packets[1] += 1;

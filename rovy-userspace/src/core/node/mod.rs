@@ -5,6 +5,7 @@ mod beacons;
 mod data;
 mod echo;
 mod entries;
+mod errors;
 mod handshakes;
 mod limits;
 mod links;
@@ -20,6 +21,7 @@ mod timers;
 mod views;
 
 pub use all_nodes::ALL_NODES;
+pub(super) use errors::Told as ErrorsTold;
 pub use limits::Use;
 pub use sealed::Sealed;
 
@@ -34,6 +36,7 @@ use rovy_common::{DropReason, wire};
 use super::action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
 use super::discovery::{Discovery, Standing};
 use super::echo::Echoes;
+use super::errors::Errors;
 use super::index::Indices;
 use super::peer::{Peer, PeerSource, Psk};
 use super::probes::{Bucket, Budget, Probes};
@@ -124,6 +127,7 @@ pub struct Node {
     slots: Slots,
     stamps: Stamps,
     echoes: Echoes,
+    errors: Errors,
     last_timestamp: Stamp,
     discovery: Discovery,
     half_open: usize,
@@ -168,6 +172,7 @@ impl Node {
             slots: Slots::new(config.width),
             stamps: Stamps::default(),
             echoes: Echoes::default(),
+            errors: Errors::default(),
             last_timestamp: Stamp::default(),
             discovery: Discovery::default(),
             half_open: 0,
