@@ -88,12 +88,12 @@ pub const fn fold(sum: u64) -> u16 {
     ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
-/// The IPv4 header checksum of a template once its total length is `total`: `template` is the checksum
-/// that stands in the template. Both as numbers, not as packet bytes.
+/// The IPv4 header checksum of a template once its total length is `total` and its type of service `tos`: `template` is the
+/// checksum that stands in the template. All as numbers, not as packet bytes.
 #[inline(always)]
 #[must_use]
-pub const fn ipv4_checksum(template: u16, total: u16) -> u16 {
-    !fold(!template as u64 + total as u64)
+pub const fn ipv4_checksum(template: u16, total: u16, tos: u8) -> u16 {
+    !fold(!template as u64 + total as u64 + tos as u64)
 }
 
 /// The UDP checksum field from the one's complement sum of pseudo header, UDP header and payload: never zero,
@@ -122,7 +122,9 @@ mod tests {
             let mut h = udp4(macs, ([192, 0, 2, 1], 1312), ([198, 51, 100, 7], 65_000));
             let template = u16::from_be_bytes([h[24], h[25]]);
             h[16..18].copy_from_slice(&total.to_be_bytes());
-            h[24..26].copy_from_slice(&ipv4_checksum(template, total).to_be_bytes());
+            let tos = total as u8 & 3;
+            h[15] = tos;
+            h[24..26].copy_from_slice(&ipv4_checksum(template, total, tos).to_be_bytes());
             assert_eq!(fold(sum(&h[14..34])), 0xffff, "total {total}");
         }
     }

@@ -10,7 +10,7 @@ use crate::maps::{HopKeys, RxLink, TransitRate, TxLink, rx_flag, tx_flag};
 use crate::replay::{self, Words};
 use crate::siphash::{Key, Sip, sip128};
 use crate::wire::{AEAD_TAG, Data, ErrorKind, MessageType};
-use crate::{DropReason, UpReason, encap};
+use crate::{DropReason, UpReason, ecn, encap};
 
 /// Where the state of the links is kept.
 pub trait Tables {
@@ -183,7 +183,8 @@ pub enum Place {
     Agent,
 }
 
-/// One hop of a transit message whose header [`crate::wire::check`] accepted.
+/// One hop of a transit message whose header [`crate::wire::check`] accepted, and which came in an IP packet with the ECN bits
+/// `outer`, zero on Ethernet.
 #[inline(always)]
 pub fn hop<'t, T: Tables, const W: usize>(
     tables: &'t T,
@@ -191,8 +192,9 @@ pub fn hop<'t, T: Tables, const W: usize>(
     place: Place,
     rx: &RxLink,
     m: &Message<W>,
+    outer: u8,
 ) -> Verdict<&'t TxLink, W> {
-    match step(tables, width, place, rx, m) {
+    match step(tables, width, place, rx, m, outer) {
         Ok(v) => v,
         Err(r) => Verdict::Drop(r),
     }
@@ -205,6 +207,7 @@ fn step<'t, T: Tables, const W: usize>(
     place: Place,
     rx: &RxLink,
     m: &Message<W>,
+    outer: u8,
 ) -> Result<Verdict<&'t TxLink, W>, DropReason> {
     if tables.now_ns() >= rx.expires_ns {
         return Err(DropReason::Expired);
@@ -251,7 +254,8 @@ fn step<'t, T: Tables, const W: usize>(
         Err(reason) => return Err(reason),
     };
     let paid = pay(tables, rx, m.length());
-    match paid.and_then(|()| pass(tables, place, tx, m.head[0], &label.advance(width, rx.slot), m.inner)) {
+    let head0 = ecn::pass(m.head[0], outer);
+    match paid.and_then(|()| pass(tables, place, tx, head0, &label.advance(width, rx.slot), m.inner)) {
         Err(reason) if !kernel && tells(reason, m.inner[0]) => Ok(Verdict::Refused(reason)),
         sent => sent,
     }

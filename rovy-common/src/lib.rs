@@ -9,6 +9,7 @@
 extern crate std;
 
 pub mod count;
+pub mod ecn;
 pub mod encap;
 pub mod hello;
 pub mod hop;

@@ -53,7 +53,7 @@ fn first(ctx: *mut xdp_md) -> u32 {
     if frame.is_long() {
         return LONG;
     }
-    match hop::hop(&tables, width, Place::Kernel { moved }, rx, m) {
+    match hop::hop(&tables, width, Place::Kernel { moved }, rx, m, frame.ecn) {
         Verdict::Here(_) => tally::up(UpReason::Local),
         Verdict::Up(reason) => tally::up(reason),
         // Never in the kernel.

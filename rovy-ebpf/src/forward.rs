@@ -4,7 +4,7 @@ use crate::packet::{Packet, word16, word32, word64};
 use crate::{checksum, maps};
 use rovy_common::hop::Message;
 use rovy_common::maps::{RxLink, TxLink, kind, tx_flag};
-use rovy_common::{DropReason, encap};
+use rovy_common::{DropReason, ecn, encap};
 
 /// Rewrites the frame, whose message stands behind `header` bytes, and aims it at the link's device. `E`, `F` and `S` are the
 /// bytes in front of the inner message on Ethernet and on UDP over IPv4 and IPv6, which follow from `W`.
@@ -79,8 +79,10 @@ fn udp4<const W: usize, const N: usize>(packet: &mut Packet, tx: &TxLink, m: &Me
     let f = packet.head_mut::<N>()?;
     put::<{ encap::UDP4 }, W, N>(f, tx, m);
     let template = u16::from_be_bytes([tx.header[24], tx.header[25]]);
+    let ecn = mark(m);
+    f[15] = ecn;
     f[16..18].copy_from_slice(&ip.to_be_bytes());
-    f[24..26].copy_from_slice(&encap::ipv4_checksum(template, ip).to_be_bytes());
+    f[24..26].copy_from_slice(&encap::ipv4_checksum(template, ip, ecn).to_be_bytes());
     f[38..40].copy_from_slice(&udp.to_be_bytes());
     if tx.flags & tx_flag::ZERO_CHECKSUM == 0 {
         let sum = checksum::udp(packet, 26, 8, udp)?;
@@ -94,6 +96,7 @@ fn udp6<const W: usize, const N: usize>(packet: &mut Packet, tx: &TxLink, m: &Me
     let udp = m.length() as u16 + 8;
     let f = packet.head_mut::<N>()?;
     put::<{ encap::UDP6 }, W, N>(f, tx, m);
+    f[15] = mark(m) << 4;
     f[18..20].copy_from_slice(&udp.to_be_bytes());
     f[58..60].copy_from_slice(&udp.to_be_bytes());
     if tx.flags & tx_flag::ZERO_CHECKSUM == 0 {
@@ -101,6 +104,12 @@ fn udp6<const W: usize, const N: usize>(packet: &mut Packet, tx: &TxLink, m: &Me
         packet.head_mut::<{ encap::UDP6 }>()?[60..].copy_from_slice(&sum.to_ne_bytes());
     }
     Some(())
+}
+
+/// The ECN bits of a message, for the IP header.
+#[inline(always)]
+fn mark<const W: usize>(m: &Message<W>) -> u8 {
+    ecn::of_flags((m.head[0] >> 8) as u8)
 }
 
 /// The header template, then the transit head. Word by word: a copy of bytes becomes loads and stores of single bytes.

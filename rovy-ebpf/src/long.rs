@@ -31,7 +31,7 @@ pub fn run(ctx: *mut xdp_md) -> u32 {
     let Some(rx) = tables.rx(m.index()) else { return tally::drop(packet, DropReason::UnknownIndex, m.index()) };
     let width = if config.slot_width == 2 { Width::Two } else { Width::One };
     let moved = !frame.came_from(&rx.source);
-    match hop::hop(&tables, width, Place::Kernel { moved }, rx, &m) {
+    match hop::hop(&tables, width, Place::Kernel { moved }, rx, &m, frame.ecn) {
         Verdict::Here(_) => tally::up(UpReason::Local),
         Verdict::Up(reason) => tally::up(reason),
         // Never in the kernel.

@@ -14,6 +14,8 @@ pub struct Frame {
     pub header: usize,
     /// Bytes there are for the message.
     pub available: usize,
+    /// ECN bits of the IP header; zero on Ethernet.
+    pub ecn: u8,
     /// Whether the lengths in the IP and UDP headers agree with each other and the frame.
     pub sound: bool,
     /// The first word of the message.
@@ -128,6 +130,7 @@ fn udp4(packet: &Packet) -> Option<Frame> {
     let mut frame = frame(packet, h, kind::UDP4);
     frame.sound = ip >= 28 && udp == ip - 20 && ip + encap::ETH <= packet.len();
     frame.available = udp.wrapping_sub(8);
+    frame.ecn = h[15] & 3;
     frame.source.addrs_be[0] = word64(h, 26);
     frame.source.ports_be = word32(h, 34);
     fill::<{ encap::UDP4 }, { encap::UDP4 + 4 }, { encap::UDP4 + 8 }, { encap::UDP4 + 56 }>(packet, &mut frame);
@@ -145,6 +148,7 @@ fn udp6(packet: &Packet) -> Option<Frame> {
     let mut frame = frame(packet, h, kind::UDP6);
     frame.sound = ip >= 8 && udp == ip && ip + 54 <= packet.len();
     frame.available = udp.wrapping_sub(8);
+    frame.ecn = h[15] >> 4 & 3;
     frame.source.addrs_be = [word64(h, 22), word64(h, 30), word64(h, 38), word64(h, 46)];
     frame.source.ports_be = word32(h, 54);
     fill::<{ encap::UDP6 }, { encap::UDP6 + 4 }, { encap::UDP6 + 8 }, { encap::UDP6 + 56 }>(packet, &mut frame);
@@ -159,7 +163,7 @@ fn frame<const N: usize>(packet: &Packet, h: &[u8; N], kind: u32) -> Frame {
         ifindex: packet.ifindex(),
         ..Source::default()
     };
-    Frame { source, header: encap::header_len(kind), available: 0, sound: false, first: 0, second: 0, message: None }
+    Frame { source, header: encap::header_len(kind), available: 0, ecn: 0, sound: false, first: 0, second: 0, message: None }
 }
 
 /// Reads the message behind `H` header bytes; `FIRST`, `SECOND` and `ALL` are the ends of its first two words and of what a

@@ -5,6 +5,7 @@ mod support;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use rovy_userspace::fc00::offload::{HEADER_LEN, Header, Offloads};
 use rovy_userspace::fc00::{Fc00Error, Tun, packet, routing};
 use rovy_userspace::netlink::Netlink;
 use support::{Netns, rooted, soon};
@@ -17,12 +18,20 @@ fn udp(from: IpAddr) -> UdpSocket {
     UdpSocket::bind(SocketAddr::new(from, 0)).unwrap()
 }
 
+async fn recv(tun: &Tun, buf: &mut [u8]) -> std::io::Result<usize> {
+    tun.read(&mut [0; HEADER_LEN], buf).await
+}
+
+fn send(tun: &Tun, packet: &[u8]) -> std::io::Result<()> {
+    tun.try_write(&Header::default().bytes(), packet)
+}
+
 /// The next UDP packet the host sends into the device; others (multicast listener reports) are passed over.
 async fn next(tun: &Tun) -> Vec<u8> {
     let mut buf = vec![0; 2000];
     soon("a packet", async {
         loop {
-            let len = tun.recv(&mut buf).await.unwrap();
+            let len = recv(tun, &mut buf).await.unwrap();
             if buf[6] == 17 {
                 return buf[..len].to_vec();
             }
@@ -47,7 +56,7 @@ fn packets_go_in_and_out_and_nothing_is_left() {
         ns.enter();
         let netlink = Netlink::new().unwrap();
         let before = everything(&ns);
-        let tun = Tun::open("rovy0", 1376).unwrap();
+        let tun = Tun::open("rovy0", Offloads::NONE).unwrap();
         assert_eq!((tun.name(), tun.ifindex()), ("rovy0", ns.ifindex("rovy0")));
         let routing = routing::setup(&netlink, "rovy0", A, 1376).await.unwrap();
         assert_eq!(routing.table(), 13_120_000 + tun.ifindex());
@@ -76,7 +85,7 @@ fn packets_go_in_and_out_and_nothing_is_left() {
         reply[8..40].copy_from_slice(&ends);
         let ports = [reply[42], reply[43], reply[40], reply[41]];
         reply[40..44].copy_from_slice(&ports);
-        tun.send(&reply).await.unwrap();
+        send(&tun, &reply).unwrap();
         let mut buf = [0; 9];
         assert_eq!(own.recv_from(&mut buf).unwrap(), (4, SocketAddr::new(FAR.into(), 7)));
 
@@ -84,13 +93,13 @@ fn packets_go_in_and_out_and_nothing_is_left() {
         own.connect(SocketAddr::new(FAR.into(), 7)).unwrap();
         own.send(&[1; 1300]).unwrap();
         let big = next(&tun).await;
-        tun.send(&packet::too_big(&big, 1280, FAR).unwrap()).await.unwrap();
+        send(&tun, &packet::too_big(&big, 1280, FAR).unwrap()).unwrap();
         assert_eq!(own.send(&[2; 1300]).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
         own.send(&[2; 1300]).unwrap();
         let mut buf = vec![0; 2000];
         let len = soon("a fragment", async {
             loop {
-                let len = tun.recv(&mut buf).await.unwrap();
+                let len = recv(&tun, &mut buf).await.unwrap();
                 if buf[6] == 44 {
                     return len;
                 }
@@ -100,8 +109,10 @@ fn packets_go_in_and_out_and_nothing_is_left() {
 
         routing.set_mtu(1300).await.unwrap();
         assert!(ns.ip("link show rovy0").contains("mtu 1300"));
-        let quiet =
-            async || (tun.try_recv(&mut [0; 2000]).err()?.kind() == std::io::ErrorKind::WouldBlock).then_some(());
+        let quiet = async || {
+            (tun.try_read(&mut [0; HEADER_LEN], &mut [0; 2000]).err()?.kind() == std::io::ErrorKind::WouldBlock)
+                .then_some(())
+        };
         support::until("nothing more to read", quiet).await;
         drop((own, routing.teardown().await.unwrap()));
         assert_eq!(rules(&ns), Vec::<String>::new());
@@ -116,7 +127,7 @@ fn two_agents_on_one_host() {
         let ns = Netns::new("two");
         ns.enter();
         let netlink = Netlink::new().unwrap();
-        let (ta, tb) = (Tun::open("rovya", 1400).unwrap(), Tun::open("rovyb", 1400).unwrap());
+        let (ta, tb) = (Tun::open("rovya", Offloads::NONE).unwrap(), Tun::open("rovyb", Offloads::NONE).unwrap());
         let ra = routing::setup(&netlink, "rovya", A, 1400).await.unwrap();
         let rb = routing::setup(&netlink, "rovyb", B, 1400).await.unwrap();
         assert_ne!(ra.table(), rb.table());
@@ -141,7 +152,7 @@ fn two_agents_on_one_host() {
 /// Opens a device again that was just closed. A process that another test starts at this moment holds a copy of the
 /// descriptor until it runs its program.
 async fn reopen(name: &str) -> Tun {
-    support::until("the device to be free", async || Tun::open(name, 1400).ok()).await
+    support::until("the device to be free", async || Tun::open(name, Offloads::NONE).ok()).await
 }
 
 #[test]
@@ -151,7 +162,7 @@ fn what_a_crashed_agent_left_is_replaced() {
         ns.enter();
         let netlink = Netlink::new().unwrap();
         ns.ip("-6 rule add to fc00::/8 lookup 13129999 priority 900");
-        let other = Tun::open("other", 1400).unwrap();
+        let other = Tun::open("other", Offloads::NONE).unwrap();
         let other_routing = routing::setup(&netlink, "other", B, 1400).await.unwrap();
         for round in 0..3 {
             let tun = reopen("rovy0").await;
@@ -183,16 +194,16 @@ fn devices_and_setups_that_cannot_be() {
         ns.ip("tuntap add idle mode tun");
         ns.enter();
         let netlink = Netlink::new().unwrap();
-        let state = |name: &str| match Tun::open(name, 1400) {
+        let state = |name: &str| match Tun::open(name, Offloads::NONE) {
             Err(Fc00Error::NameTaken { state, .. }) => state,
             other => panic!("{name}: {other:?}"),
         };
-        let mut tun = Tun::open("rovy0", 1400).unwrap();
+        let mut tun = Tun::open("rovy0", Offloads::NONE).unwrap();
         assert!(state("rovy0").contains("another process"));
         assert!(state("veth0").contains("not a TUN"));
         assert!(state("idle").contains("no process"));
         assert!(ns.ip("link show idle").contains("idle"), "it is left alone");
-        assert!(matches!(Tun::open("a/b", 1400), Err(Fc00Error::BadName { .. })));
+        assert!(matches!(Tun::open("a/b", Offloads::NONE), Err(Fc00Error::BadName { .. })));
 
         let outside = routing::setup(&netlink, "rovy0", "fd00::1".parse().unwrap(), 1400).await;
         assert!(matches!(outside, Err(Fc00Error::NotFc00 { .. })));
@@ -208,10 +219,10 @@ fn devices_and_setups_that_cannot_be() {
 
         // Removed under a waiting reader.
         let mut buf = [0; 2000];
-        let reading = async { while tun.recv(&mut buf).await.is_ok() {} };
+        let reading = async { while recv(&tun, &mut buf).await.is_ok() {} };
         let removing = async { ns.ip("link del rovy0") };
         tokio::join!(soon("an error", reading), removing);
-        assert!(tun.send(&[0x60; 40]).await.is_err());
+        assert!(send(&tun, &[0x60; 40]).is_err());
         assert!(matches!(routing.set_mtu(1400).await, Err(Fc00Error::NoInterface { .. })));
         routing.teardown().await.unwrap();
         assert_eq!(rules(&ns), Vec::<String>::new());

@@ -399,16 +399,16 @@ fn links_that_the_agent_switched_go_on_in_the_kernel() {
             buf[range].to_vec()
         };
         let (first, second) = (message(&mut tables), message(&mut tables));
-        tables.switch(1, &mut first.clone()).unwrap();
+        tables.switch(1, &mut first.clone(), 0).unwrap();
 
         let given = make_for_others(params.sessions, params.width).unwrap();
         let mut xdp = Xdp::given(&params, given).unwrap();
         tables.share(&mut xdp).unwrap();
         assert_eq!((xdp.rx(129).unwrap(), xdp.tx(3).unwrap()), (Some(rx), Some(tx)));
         assert_eq!(xdp.rate(3).unwrap(), rate);
-        assert_eq!(tables.switch(1, &mut first.clone()).unwrap_err(), DropReason::Replay);
-        tables.switch(1, &mut second.clone()).unwrap();
-        assert_eq!(tables.switch(1, &mut second.clone()).unwrap_err(), DropReason::Replay);
+        assert_eq!(tables.switch(1, &mut first.clone(), 0).unwrap_err(), DropReason::Replay);
+        tables.switch(1, &mut second.clone(), 0).unwrap();
+        assert_eq!(tables.switch(1, &mut second.clone(), 0).unwrap_err(), DropReason::Replay);
         // No value of the counter comes twice.
         assert_eq!(xdp.counters().peek(6), Some(2));
         let third = message(&mut tables);

@@ -15,6 +15,10 @@ pub(crate) struct Args {
     prefix: PathBuf,
 }
 
+/// What has network managers leave the agent's devices alone, and where it goes.
+const LEFT_ALONE: [(&str, &str); 2] =
+    [("70-rovy.rules", "lib/udev/rules.d"), ("10-rovy.network", "lib/systemd/network")];
+
 /// Builds the release binary as this user.
 ///
 /// # Errors
@@ -83,6 +87,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let unit = sh::target("rovy.service");
     fs::write(&unit, unit_for(&text, &target)).with_context(|| format!("cannot write {}", unit.display()))?;
     put("0644", &unit, &prefix.join("lib/systemd/system/rovy.service"))?;
+    for (file, to) in LEFT_ALONE {
+        put("0644", &sh::root().join("packaging").join(file), &prefix.join(to).join(file))?;
+    }
     for (made, place) in described(&built)? {
         put("0644", &made, &prefix.join(place))?;
     }

@@ -103,7 +103,7 @@ fn from(slot: u16, counter: u64, route: &[u8]) -> Message<2> {
 }
 
 fn run<'t>(n: &'t Node, m: &Message<2>) -> Verdict<&'t TxLink, 2> {
-    hop(n, Width::One, KERNEL, n.rx(m.index()).expect("known"), m)
+    hop(n, Width::One, KERNEL, n.rx(m.index()).expect("known"), m, 0)
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn limits_of_the_link() {
     assert_eq!(run(&n, &from(1, 1, &[2])), Verdict::Up(UpReason::EgressUnsupported));
     let rx = n.rx[&101].0;
     let m = from(1, 2, &[2]);
-    assert!(matches!(hop(&n, Width::One, Place::Agent, &rx, &m), Verdict::Forward(..)));
+    assert!(matches!(hop(&n, Width::One, Place::Agent, &rx, &m, 0), Verdict::Forward(..)));
     n.tx.get_mut(&2).expect("there").expires_ns = 500;
     assert_eq!(run(&n, &from(1, 3, &[2])), Verdict::Drop(DropReason::Expired));
     n.rx.get_mut(&101).expect("there").0.flags = rx_flag::NO_TRANSIT;
@@ -192,9 +192,9 @@ fn a_moved_source_goes_up_only_when_authentic() {
     let moved = Place::Kernel { moved: true };
     let rx = n.rx[&101].0;
     let mut m = from(1, 0, &[2]);
-    assert_eq!(hop(&n, Width::One, moved, &rx, &m), Verdict::Up(UpReason::Moved));
+    assert_eq!(hop(&n, Width::One, moved, &rx, &m, 0), Verdict::Up(UpReason::Moved));
     m.tag ^= 1;
-    assert_eq!(hop(&n, Width::One, moved, &rx, &m), Verdict::Drop(DropReason::BadTag));
+    assert_eq!(hop(&n, Width::One, moved, &rx, &m, 0), Verdict::Drop(DropReason::BadTag));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn long_labels_cross_too() {
     let route = [2; 30];
     let label = Label::<4>::from_route(&route).expect("fits");
     let m = seal(&keys(1), 101, 0, 6 | 0x11 << 8 | 100 << 16, &label, INNER);
-    let Verdict::Forward(_, out) = hop(&n, Width::One, KERNEL, n.rx(101).expect("known"), &m) else {
+    let Verdict::Forward(_, out) = hop(&n, Width::One, KERNEL, n.rx(101).expect("known"), &m, 0) else {
         panic!("not forwarded")
     };
     let mut bytes = [0; 72];
@@ -223,7 +223,7 @@ fn a_sealed_link_takes_no_transit_message_whatever_its_label() {
         for (j, place) in [KERNEL, Place::Kernel { moved: true }, Place::Agent].iter().enumerate() {
             let m = from(1, (3 * i + j) as u64, route);
             assert_eq!(
-                hop(&n, Width::One, *place, &rx, &m),
+                hop(&n, Width::One, *place, &rx, &m, 0),
                 Verdict::Drop(DropReason::NotAllowed),
                 "{route:?} {place:?}"
             );
@@ -242,9 +242,9 @@ fn the_kernel_never_sends_on_a_sealed_link() {
         assert_eq!(run(&n, &from(1, u64::from(flags), &[2])), Verdict::Up(UpReason::Sealed));
     }
     let (rx, m) = (n.rx[&101].0, from(1, 1, &[2, 9]));
-    let Verdict::Seal(tx, label) = hop(&n, Width::One, Place::Agent, &rx, &m) else { panic!("not to be sealed") };
+    let Verdict::Seal(tx, label) = hop(&n, Width::One, Place::Agent, &rx, &m, 0) else { panic!("not to be sealed") };
     assert_eq!((tx.slot, label.0[0]), (2, 0x09_01_02_01));
-    assert_eq!(hop(&n, Width::One, Place::Agent, &rx, &m), Verdict::Drop(DropReason::Replay));
+    assert_eq!(hop(&n, Width::One, Place::Agent, &rx, &m, 0), Verdict::Drop(DropReason::Replay));
     assert_eq!(n.counter.load(Ordering::Relaxed), 7, "no counter is spent on what the session protects");
     let fits = |length: u64| {
         let label = Label::from_route(&[2]).expect("fits");
@@ -317,8 +317,8 @@ fn what_is_refused_goes_up_within_its_budget_and_counts_once() {
         for (reason, m) in refusals(&mut n) {
             n.tokens.store(budget, Ordering::Relaxed);
             let rx = n.rx(m.index()).expect("known");
-            let verdict = hop(&n, Width::One, place, rx, &m);
-            let again = |place| hop(&n, Width::One, place, rx, &m);
+            let verdict = hop(&n, Width::One, place, rx, &m, 0);
+            let again = |place| hop(&n, Width::One, place, rx, &m, 0);
             match (place, budget) {
                 (Place::Kernel { .. }, 1) => {
                     assert_eq!(verdict, Verdict::Up(UpReason::Refused), "{reason:?}");
@@ -344,18 +344,22 @@ fn nobody_is_told_of_control_messages_or_by_strangers() {
         seal(&keys(1), 101, counter, 6 | 100 << 16, &label, [kind, 0])
     };
     for (kind, told) in [(1, true), (2, true), (3, false), (4, true), (7, false)] {
-        let in_kernel = hop(&n, Width::One, KERNEL, rx, &about(kind, kind));
-        let in_agent = hop(&n, Width::One, Place::Agent, rx, &about(10 + kind, kind));
+        let in_kernel = hop(&n, Width::One, KERNEL, rx, &about(kind, kind), 0);
+        let in_agent = hop(&n, Width::One, Place::Agent, rx, &about(10 + kind, kind), 0);
         let (up, refused) = (Verdict::Up(UpReason::Refused), Verdict::Refused(DropReason::NoSlot));
         let drop = Verdict::Drop(DropReason::NoSlot);
         assert_eq!((in_kernel, in_agent), if told { (up, refused) } else { (drop, drop) }, "inner type {kind}");
     }
     let mut forged = about(20, 4);
     forged.tag ^= 1;
-    assert_eq!(hop(&n, Width::One, KERNEL, rx, &forged), Verdict::Drop(DropReason::BadTag));
+    assert_eq!(hop(&n, Width::One, KERNEL, rx, &forged, 0), Verdict::Drop(DropReason::BadTag));
     assert_eq!(n.tokens.load(Ordering::Relaxed), 6, "one for each that went up");
     let turn = from(1, 30, &[1]);
-    assert_eq!(hop(&n, Width::One, KERNEL, rx, &turn), Verdict::Drop(DropReason::UTurn), "a fault of the sender's own");
+    assert_eq!(
+        hop(&n, Width::One, KERNEL, rx, &turn, 0),
+        Verdict::Drop(DropReason::UTurn),
+        "a fault of the sender's own"
+    );
 }
 
 #[test]
@@ -400,8 +404,8 @@ fn a_neighbour_that_floods_is_held_to_its_rate() {
     let label = Label::<4>::from_route(&[2; 20]).expect("fits");
     let big = |counter| seal(&keys(1), 101, counter, 6 | 0x11 << 8 | 200 << 16, &label, INNER);
     let rx = n.rx[&101].0;
-    assert!(matches!(hop(&n, Width::One, KERNEL, &rx, &big(30)), Verdict::Forward(..)));
-    assert_eq!(hop(&n, Width::One, KERNEL, &rx, &big(31)), Verdict::Drop(DropReason::RateLimited));
+    assert!(matches!(hop(&n, Width::One, KERNEL, &rx, &big(30), 0), Verdict::Forward(..)));
+    assert_eq!(hop(&n, Width::One, KERNEL, &rx, &big(31), 0), Verdict::Drop(DropReason::RateLimited));
     assert!(matches!(run(&n, &from(1, 32, &[2])), Verdict::Forward(..)), "a smaller one still fits");
 }
 
@@ -429,10 +433,10 @@ fn what_the_agent_sends_on_is_paid_for_there_and_nothing_else_goes_up() {
     for _ in 0..3 {
         assert_eq!(run(&n, &from(1, 0, &[2])), Verdict::Up(UpReason::EgressUnsupported), "the kernel only looks");
     }
-    assert!(matches!(hop(&n, Width::One, Place::Agent, &rx, &from(1, 0, &[2])), Verdict::Forward(..)));
+    assert!(matches!(hop(&n, Width::One, Place::Agent, &rx, &from(1, 0, &[2]), 0), Verdict::Forward(..)));
     assert_eq!(run(&n, &from(1, 1, &[2])), Verdict::Drop(DropReason::RateLimited));
     assert_eq!(run(&n, &from(1, 1, &[2])), Verdict::Drop(DropReason::Replay), "it is counted once");
-    let agent = hop(&n, Width::One, Place::Agent, &rx, &from(1, 2, &[2]));
+    let agent = hop(&n, Width::One, Place::Agent, &rx, &from(1, 2, &[2]), 0);
     assert_eq!(agent, Verdict::Refused(DropReason::RateLimited));
     let label = Label::<2>::from_route(&[3]).expect("fits");
     let sealed = |n: &Node| matches!(opened(n, Width::One, &rx, 6 | 100 << 16, &label, INNER), Verdict::Forward(..));

@@ -30,7 +30,7 @@ impl Engine {
         };
         if let Some(answer) = answer {
             // The program only waits longer when this does not fit either.
-            let _ = self.host.deliver(&answer);
+            let _ = self.deliver(&answer);
         }
     }
 
@@ -45,7 +45,7 @@ impl Engine {
             }
             Fate::Stays(None) => {}
             Fate::Stays(Some(reason)) => self.tables.count(Counter::Drop(reason)),
-            Fate::Answered(answer) => drop(self.host.deliver(&answer)),
+            Fate::Answered(answer) => drop(self.deliver(&answer)),
         }
         self.collect();
         false
@@ -58,7 +58,7 @@ impl Engine {
         }
         for outcome in self.traces.outcomes(&mut self.node, clock::now()) {
             match outcome {
-                Outcome::Exceeded(answer) => drop(self.host.deliver(&answer)),
+                Outcome::Exceeded(answer) => drop(self.deliver(&answer)),
                 Outcome::Leaves(mut packet, limit) => {
                     packet.get_mut(7).into_iter().for_each(|byte| *byte = limit);
                     self.leave_anew(&packet);

@@ -11,7 +11,7 @@ use super::engine::Shared;
 use super::listeners::{self, Socket};
 use super::views;
 use super::{clock, firewall, tun};
-use crate::api::{Command, Failure, FailureKind, Reply, Request};
+use crate::api::{Command, Failure, FailureKind, Fc00Device, Fc00Status, Reply, Request};
 use crate::config::{self, Config};
 use crate::core::{Hops, PeerState};
 use crate::fc00::Fc00Error;
@@ -107,16 +107,19 @@ impl Control {
             Command::RouteDel { peer, route } => self.remove_route(peer, route.as_ref()),
             Command::Ping { peer } => self.ping(peer).await,
             Command::Trace { peer, probes } => self.trace(peer, probes).await,
-            Command::Fc00Start { ifname } => self.start_fc00(ifname.as_deref()).await,
-            Command::Fc00Stop => match tun::stop(&self.engine).await {
-                Ok(true) => Ok(Reply::Fc00(views::fc00(self))),
-                Ok(false) => {
-                    Err(Failure::new(FailureKind::Conflict, "fc00 is not running").with_next("rovy fc00 start"))
+            Command::Fc00Start(device) => self.start_fc00(&device).await,
+            Command::Fc00Stop => {
+                let netns = views::fc00(self).netns;
+                match tun::stop(&self.engine).await {
+                    Ok(true) => Ok(Reply::Fc00(Fc00Status { netns, ..views::fc00(self) })),
+                    Ok(false) => {
+                        Err(Failure::new(FailureKind::Conflict, "fc00 is not running").with_next("rovy fc00 start"))
+                    }
+                    Err(error) => Err(internal(error)),
                 }
-                Err(error) => Err(internal(error)),
-            },
-            Command::GiveFc00 => {
-                self.take_fc00(descriptors).await?;
+            }
+            Command::GiveFc00 { netns } => {
+                self.take_fc00(descriptors, netns).await?;
                 Ok(Reply::Fc00(views::fc00(self)))
             }
             Command::Wants => Ok(Reply::Wants(self.wants())),
@@ -373,35 +376,64 @@ impl Control {
         }
     }
 
-    /// Makes the TUN device.
-    pub(super) async fn start_fc00(&self, ifname: Option<&str>) -> Answer {
+    /// Makes the TUN device, or uses one that is there.
+    pub(super) async fn start_fc00(&self, device: &Fc00Device) -> Answer {
         self.no_fc00()?;
+        if device.netns.is_some() {
+            let message = "the agent may not enter network namespaces: root makes the device there and hands it over";
+            return Err(Failure::new(FailureKind::Permission, message).with_next(device.as_root()));
+        }
+        if let Some(number) = device.existing.as_ref().filter(|e| e.parse::<u32>().is_ok()) {
+            let message = format!("descriptor {number} is the caller's: root hands it over");
+            return Err(Failure::new(FailureKind::Permission, message).with_next(device.as_root()));
+        }
         if std::mem::replace(&mut self.engine.borrow_mut().host.starting, true) {
             return Err(Failure::new(FailureKind::Conflict, "fc00 is just being started").with_next("rovy fc00 status"));
         }
-        let ifname = ifname.unwrap_or(&self.ifname);
+        let ifname = device.ifname.as_ref().unwrap_or(&self.ifname);
         let mtu = self.config.fc00.mtu.bytes();
-        let started = tun::start(&self.engine, &self.netlink, ifname, mtu).await;
+        let started =
+            tun::start(&self.engine, &self.netlink, device, ifname, (mtu, self.config.fc00.offload.into())).await;
         self.engine.borrow_mut().host.starting = false;
         started.map_err(|error| {
             let kind = match &error {
                 Fc00Error::Permission { .. } => FailureKind::Permission,
                 Fc00Error::NameTaken { .. } => FailureKind::Conflict,
+                Fc00Error::NoInterface { .. } => FailureKind::NotFound,
                 _ => FailureKind::Internal,
             };
             self.engine.borrow_mut().host.why = Some(error.to_string());
             let failure = Failure::new(kind, error.to_string());
-            if kind == FailureKind::Permission { failure.with_next("sudo rovy fc00 start") } else { failure }
+            if kind == FailureKind::Permission { failure.with_next(device.as_root()) } else { failure }
         })?;
         Ok(Reply::Fc00(views::fc00(self)))
+    }
+
+    /// Makes a device anew that went away, and rules that somebody removed.
+    pub(super) async fn mend_fc00(&self) {
+        let (lost, routing) = {
+            let e = self.engine.borrow();
+            (e.host.lost.clone(), e.host.routing())
+        };
+        if let Some(device) = lost
+            && self.start_fc00(&device).await.is_ok()
+        {
+            tracing::info!("the TUN device is back");
+        }
+        let Some(routing) = routing else { return };
+        match routing.mend().await {
+            Ok(true) => tracing::warn!("somebody removed the address or the rules of fc00; they are there again"),
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "the routing rules of fc00 cannot be looked after"),
+        }
     }
 
     /// An error while the TUN device runs.
     pub(super) fn no_fc00(&self) -> Result<(), Failure> {
         match self.engine.borrow().host.device() {
             None => Ok(()),
-            Some((name, ..)) => {
-                let message = format!("fc00 runs already, on {name}");
+            Some(device) => {
+                let message = format!("fc00 runs already, on {}", device.name);
                 Err(Failure::new(FailureKind::Conflict, message).with_next("rovy fc00 status"))
             }
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rovy_common::maps::Secrets;
 use rovy_common::wire::{self, MessageType};
-use rovy_common::{Counter, DropReason};
+use rovy_common::{Counter, DropReason, ecn};
 use tokio::sync::Notify;
 
 use super::book::Book;
@@ -17,6 +17,7 @@ use super::kernel::Kernel;
 use super::linker::Links;
 use super::listeners::Listeners;
 use super::memory::Memory;
+use super::outbox::Outbox;
 use super::tun::Host;
 use crate::core::{ALL_NODES, Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
 use crate::dataplane::{self, Admission, Dataplane as _, Gate, Tables};
@@ -27,6 +28,11 @@ use crate::transport::{Batch, Endpoint, Received, drop_reason};
 
 /// Actions that may wait for the linker before sockets are read no further.
 pub(super) const BACKLOG: usize = 1024;
+
+/// The ECN bits of a message.
+pub(super) fn marks(message: &[u8]) -> u8 {
+    message.get(1).map_or(ecn::NOT_ECT, |flags| ecn::of_flags(*flags))
+}
 
 /// Everything the packet thread owns.
 pub(super) struct Engine {
@@ -54,6 +60,9 @@ pub(super) struct Engine {
     /// Wakes readers when the backlog is gone.
     pub(super) room: Arc<Notify>,
     pub(super) scratch: Vec<u8>,
+    outbox: Outbox,
+    /// What the way of the message at hand says of congestion: ECN bits.
+    pub(super) marks: u8,
 }
 
 /// The engine as the tasks of the packet thread share it. Borrowed between two waits only.
@@ -88,6 +97,8 @@ impl Engine {
             timer: Arc::new(Notify::new()),
             room: Arc::new(Notify::new()),
             scratch: Vec::new(),
+            outbox: Outbox::default(),
+            marks: ecn::NOT_ECT,
         }
     }
 
@@ -136,8 +147,51 @@ impl Engine {
 
     /// Messages from the underlay. `exact`: nothing may follow one.
     pub(super) fn receive_all(&mut self, batch: &mut Batch, exact: bool) {
-        for (received, message) in batch.messages_mut() {
-            self.receive(received, message, exact);
+        self.turn(|e| {
+            for (received, message) in batch.messages_mut() {
+                e.receive(received, message, exact);
+            }
+        });
+    }
+
+    /// Handles several packets or messages; what they send, and what they bring the host, leaves together at the end.
+    pub(super) fn turn<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        (self.outbox.open, self.host.holds) = (true, true);
+        let done = work(self);
+        (self.outbox.open, self.host.holds) = (false, false);
+        self.flush();
+        done
+    }
+
+    fn flush(&mut self) {
+        let (mut dead, mut narrow) = (Vec::new(), Vec::new());
+        let (listeners, tables) = (&self.listeners, &mut self.tables);
+        self.outbox.flush(
+            |run, bytes| listeners.send_run(&run.to, run.ecn, bytes, run.size),
+            |run, count, error| {
+                let reason = drop_reason(&error);
+                (0..count).for_each(|_| tables.count(Counter::Drop(reason)));
+                match reason {
+                    DropReason::EgressDown if !dead.contains(&run.to) => dead.push(run.to),
+                    DropReason::TooBig if !narrow.contains(&run.to) => narrow.push(run.to),
+                    _ => {}
+                }
+            },
+        );
+        for to in dead {
+            self.mourn(&to);
+        }
+        // The host knows of less than the device takes, and does not say how much: until the link is looked at anew it carries
+        // what every link does.
+        for (slot, least) in narrow.iter().filter_map(|to| self.tables.least(to)) {
+            self.node.set_link_mtu(slot, Some(least));
+        }
+        self.flush_host();
+    }
+
+    fn flush_host(&mut self) {
+        for (reason, count) in self.host.flush() {
+            (0..count).for_each(|_| self.tables.count(Counter::Drop(reason)));
         }
     }
 
@@ -152,8 +206,10 @@ impl Engine {
         let from = received.from;
         let (kind, length) = wire::check_bytes(message, exact)?;
         let message = message.get_mut(..length).ok_or(DropReason::BadLength)?;
+        let inner = marks(message);
+        self.marks = if ecn::lost(inner, received.ecn) { ecn::CE } else { ecn::inside(inner, received.ecn) };
         if kind == MessageType::Transit {
-            return self.take_transit(from, message);
+            return self.take_transit(received, message);
         }
         if wire::receiver_index(kind, message).is_some_and(|index| !self.node.expects(index)) {
             return Err(DropReason::UnknownIndex);
@@ -197,10 +253,25 @@ impl Engine {
         self.answer_traces();
         match taken? {
             Inbound::Done => Ok(()),
-            Inbound::Packet(range) => self.let_in(message.get(range).ok_or(DropReason::BadLength)?),
-            Inbound::Joined(packet) => self.let_in(&packet),
+            Inbound::Packet(range) => self.marked_in(message.get_mut(range).ok_or(DropReason::BadLength)?),
+            Inbound::Joined(mut packet) => self.marked_in(&mut packet),
             Inbound::Sealed(sealed) => self.take_sealed(&sealed, message),
         }
+    }
+
+    /// A packet out of a session comes in, with what its links said of congestion.
+    fn marked_in(&mut self, packet: &mut [u8]) -> Result<(), DropReason> {
+        packet::mark(packet, self.marks)?;
+        self.let_in(packet)
+    }
+
+    /// Gives a packet to the host.
+    pub(super) fn deliver(&mut self, packet: &[u8]) -> Result<(), DropReason> {
+        self.host.deliver(packet)?;
+        if !self.host.holds {
+            self.flush_host();
+        }
+        Ok(())
     }
 
     /// An IPv6 packet from the TUN, at `packet` of a buffer with room around it.
@@ -291,17 +362,31 @@ impl Engine {
         self.scratch = buf;
     }
 
-    /// Sends a message. When the endpoint cannot be reached from here, a link that ends there is dead at once.
+    /// Sends a message, or has it leave at the end of the turn. When the endpoint cannot be reached from here, a link that ends
+    /// there is dead at once.
     pub(super) fn transmit_or_mourn(&mut self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
         let sent = self.transmit(to, message);
         if sent == Err(DropReason::EgressDown) {
-            self.node.lost(clock::now(), |at| at == to);
-            self.collect();
+            self.mourn(to);
         }
         sent
     }
 
-    fn transmit(&self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
-        self.listeners.send(to, message).map_err(|e| drop_reason(&e))
+    fn mourn(&mut self, to: &Endpoint) {
+        self.node.lost(clock::now(), |at| at == to);
+        self.collect();
+    }
+
+    fn transmit(&mut self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
+        let ecn = marks(message);
+        if !self.outbox.open {
+            let sent = self.listeners.send_run(to, ecn, message, message.len());
+            return sent.map_err(|(_, e)| drop_reason(&e));
+        }
+        self.outbox.push(to, ecn, message);
+        if self.outbox.full() {
+            self.flush();
+        }
+        Ok(())
     }
 }

@@ -16,7 +16,7 @@ impl Engine {
     pub(super) fn let_in(&mut self, packet: &[u8]) -> Result<(), DropReason> {
         packet::check(packet).map_err(packet::Insane::reason)?;
         match self.firewall.incoming(clock::mono_ns(), packet) {
-            Verdict::Pass => self.host.deliver(packet),
+            Verdict::Pass => self.deliver(packet),
             Verdict::Drop => Err(DropReason::Firewall),
             Verdict::Answer(answer) => {
                 // Whoever is not told only waits longer.

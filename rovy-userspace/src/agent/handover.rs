@@ -78,21 +78,27 @@ impl Control {
     }
 
     /// Uses the TUN device that root made and routed.
-    pub(super) async fn take_fc00(&self, given: Vec<OwnedFd>) -> Result<(), Failure> {
+    pub(super) async fn take_fc00(&self, given: Vec<OwnedFd>, netns: Option<String>) -> Result<(), Failure> {
         let Ok([device]) = <[OwnedFd; 1]>::try_from(given) else { return Err(unfit("one TUN device is expected")) };
         self.no_fc00()?;
-        let tun = Tun::given(device).map_err(unfit)?;
+        let tun = Tun::given(device, self.config.fc00.offload.into()).map_err(unfit)?;
+        let mtu = self.config.fc00.mtu.bytes();
+        if netns.is_some() {
+            // Root says where it is; nothing there can be looked at from here.
+            tun::run_given(&self.engine, tun, netns, mtu);
+            return Ok(());
+        }
         let interfaces = self.netlink.interfaces().await.map_err(internal)?;
         let Some(found) = interfaces.iter().find(|i| i.index == tun.ifindex() && i.name == tun.name()) else {
             return Err(unfit(format!("the TUN device {} is not in this network namespace", tun.name())));
         };
-        let (address, mtu) = (self.engine.borrow().node.id().address(), self.config.fc00.mtu.bytes());
+        let address = self.engine.borrow().node.id().address();
         if found.ethernet || found.mtu != u32::from(mtu) || !found.addrs.contains(&address.into()) {
             return Err(unfit(format!("{} is no TUN device with the address {address} and the MTU {mtu}", tun.name())));
         }
         // Asked again: another command may have been faster while this one waited.
         self.no_fc00()?;
-        tun::run_given(&self.engine, tun, mtu);
+        tun::run_given(&self.engine, tun, None, mtu);
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::double;
 use super::engine::Shared;
 use crate::core::{Action, LinkRx, LinkTx};
 use crate::dataplane::{Dataplane, Wire};
-use crate::netlink::{Interface, Netlink, ResolveError};
+use crate::netlink::{Interface, Netlink, ResolveError, features};
 use crate::transport::Endpoint;
 
 /// How long an answer of the kernel may take before the link is published without it.
@@ -55,6 +55,13 @@ impl Links {
     pub(super) fn name(&self, ifindex: u32) -> String {
         let found = self.interfaces.iter().find(|i| i.index == ifindex);
         found.map_or_else(|| format!("#{ifindex}"), |i| i.name.clone())
+    }
+
+    /// Whether all devices that the links lead out by take several datagrams as one without harm.
+    pub(super) fn takes_many(&self) -> bool {
+        let out: BTreeSet<u32> = self.next_hops().into_iter().map(|(ifindex, _)| ifindex).collect();
+        let kind = |index: u32| self.interfaces.iter().find(|i| i.index == index).and_then(|i| i.kind.as_deref());
+        !out.into_iter().any(|index| features::hands_on_whole(index, kind(index)))
     }
 
     /// Whether the core told of this receiver index.

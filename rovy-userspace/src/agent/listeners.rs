@@ -13,8 +13,10 @@ use crate::multiaddr::Multiaddr;
 use crate::netlink::Interface;
 use crate::transport::{Batch, Endpoint, EthernetError, EthernetSocket, TransportError, UdpSocket};
 
-/// Messages read at once: enough to be worth the system call, few enough that nobody waits long.
+/// Receives at once: enough to be worth the system call, few enough that nobody waits long. One of UDP may bring many messages.
 const BATCH: usize = 16;
+/// Frames read at once: as many as the host gets joined.
+const FRAMES: usize = 64;
 /// The largest frame read from Ethernet, jumbo frames included.
 const FRAME: usize = 9_216;
 /// The largest message this node takes: what is left of a frame.
@@ -108,6 +110,11 @@ impl Listeners {
         })
     }
 
+    /// Whether the kernel is asked to split several datagrams of one call.
+    pub(super) fn set_splits(&self, on: bool) {
+        self.udp_sockets().for_each(|s| s.set_splits(on));
+    }
+
     /// Addresses of the UDP listeners.
     pub(super) fn udp_addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.udp_sockets().map(|s| s.local_addr())
@@ -121,18 +128,23 @@ impl Listeners {
         Some((ip, bound.port()))
     }
 
-    /// Sends one message.
-    pub(super) fn send(&self, to: &Endpoint, message: &[u8]) -> io::Result<()> {
+    /// Sends messages of `size` bytes, which stand one behind the other in `bytes`; the last may be shorter.
+    ///
+    /// # Errors
+    /// How many were not sent, and why.
+    pub(super) fn send_run(&self, to: &Endpoint, ecn: u8, bytes: &[u8], size: usize) -> Result<(), (usize, io::Error)> {
         let none = || io::Error::from_raw_os_error(libc::ENETDOWN);
+        let all = bytes.len().div_ceil(size.max(1)).max(1);
         match to {
             Endpoint::Udp { remote, local } => {
-                self.udp(remote, *local).ok_or_else(none)?.send(*remote, *local, message)
+                let socket = self.udp(remote, *local).ok_or_else(|| (all, none()))?;
+                socket.send_run(*remote, *local, ecn, bytes, size)
             }
             Endpoint::Ethernet { ifindex, mac } => {
-                let socket = self.ethernet(*ifindex).ok_or_else(none)?;
-                socket.send(*mac, message).map_err(|e| match e {
-                    EthernetError::Io { source, .. } => source,
-                    EthernetError::Down { .. } | EthernetError::Gone { .. } => none(),
+                let socket = self.ethernet(*ifindex).ok_or_else(|| (all, none()))?;
+                socket.send_run(*mac, bytes, size).map_err(|(lost, e)| match e {
+                    EthernetError::Io { source, .. } => (lost, source),
+                    EthernetError::Down { .. } | EthernetError::Gone { .. } => (lost, none()),
                 })
             }
         }
@@ -203,10 +215,10 @@ async fn room(engine: &Shared) {
     }
 }
 
-/// Gives the other tasks their turn after a full batch of `n`: a socket that is never empty keeps neither commands nor timers
+/// Gives the other tasks their turn after a full batch: a socket that is never empty keeps neither commands nor timers
 /// from running.
-async fn others(n: usize) {
-    if n >= BATCH {
+async fn others(full: bool) {
+    if full {
         tokio::task::yield_now().await;
     }
 }
@@ -218,7 +230,7 @@ async fn read_udp(engine: &Shared, socket: &UdpSocket) {
         match socket.recv(&mut batch).await {
             Ok(n) => {
                 engine.borrow_mut().receive_all(&mut batch, true);
-                others(n).await;
+                others(n >= BATCH).await;
             }
             Err(error) => {
                 tracing::warn!(%error, address = %socket.local_addr(), "cannot read the UDP socket");
@@ -229,13 +241,13 @@ async fn read_udp(engine: &Shared, socket: &UdpSocket) {
 }
 
 async fn read_ethernet(engine: &Shared, socket: &EthernetSocket) {
-    let mut batch = Batch::new(BATCH, FRAME);
+    let mut batch = Batch::new(FRAMES, FRAME);
     loop {
         room(engine).await;
         match socket.recv(&mut batch).await {
             Ok(n) => {
                 engine.borrow_mut().receive_all(&mut batch, false);
-                others(n).await;
+                others(n >= FRAMES).await;
             }
             // The socket lives on; the interface may come up again.
             Err(error @ EthernetError::Down { .. }) => tracing::info!(%error, "nothing comes in here for now"),

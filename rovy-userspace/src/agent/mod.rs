@@ -16,6 +16,7 @@ mod linker;
 mod listeners;
 mod memory;
 mod options;
+mod outbox;
 mod policy;
 mod remembered;
 mod service;
@@ -39,7 +40,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
-use crate::api::{Server, metrics_tcp};
+use crate::api::{Fc00Device, Server, metrics_tcp};
 use crate::config::{Config, PeerTransit, Routes, Transit, XdpMode};
 use crate::core::{Budget, Node, NodeConfig, Psk, Rate, mac1_key};
 use crate::dataplane::xdp::Params;
@@ -311,7 +312,7 @@ async fn start(control: &Control, fc00: bool) {
     }
     if fc00
         && control.config.fc00.enabled
-        && let Err(failure) = control.start_fc00(None).await
+        && let Err(failure) = control.start_fc00(&Fc00Device::default()).await
     {
         tracing::warn!(%failure, "fc00 did not start; `sudo rovy fc00 start` tries again");
     }

@@ -19,6 +19,8 @@ use crate::netlink::{Change, watch};
 const PROBE: Duration = Duration::from_secs(1);
 /// How often peers that should be connected get their names resolved anew.
 const REDIAL: u32 = 30;
+/// After how many looks at devices the routing rules are looked at.
+const RULES: u32 = 5;
 /// How often the kernel is reminded that next hops are in use: what it forwards by itself does not count for it, and a
 /// MAC address nobody uses is never checked.
 const CONFIRM: Duration = Duration::from_secs(5);
@@ -124,6 +126,7 @@ pub(super) async fn probe(control: Rc<Control>) {
             let mut e = control.engine.borrow_mut();
             e.tidy();
             let changed = e.kernel.probe();
+            e.listeners.set_splits(e.links.takes_many());
             // Without XDP the agent sends on every link, and nothing is to become of that.
             let xdp = e.kernel.why().is_none();
             if changed || (xdp && e.links.tx.values().any(|s| !s.why.is_empty())) {
@@ -137,6 +140,9 @@ pub(super) async fn probe(control: Rc<Control>) {
                 control.engine.borrow_mut().announce();
                 control.redial().await;
             }
+        }
+        if control.engine.borrow().host.lost.is_some() || ticks % RULES == 0 {
+            control.mend_fc00().await;
         }
         if ticks % REDIAL == 0 {
             control.redial().await;

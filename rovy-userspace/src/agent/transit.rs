@@ -4,18 +4,19 @@ use rovy_common::DropReason;
 use rovy_common::wire::{self, MessageType};
 
 use super::clock;
-use super::engine::Engine;
+use super::engine::{Engine, marks};
 use crate::core::{Hops, Origin, Quote, Sealed};
 use crate::dataplane::{self, Start, Switched};
-use crate::transport::Endpoint;
+use crate::transport::{Endpoint, Received};
 
 impl Engine {
     /// A transit message, outermost.
-    pub(super) fn take_transit(&mut self, from: Endpoint, message: &mut [u8]) -> Result<(), DropReason> {
+    pub(super) fn take_transit(&mut self, received: &Received, message: &mut [u8]) -> Result<(), DropReason> {
+        let from = received.from;
         let index = message.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
         let known = self.tables.endpoint(index).copied();
         let start = Start::of(message);
-        let switched = self.tables.switch(clock::mono_ns(), message)?;
+        let switched = self.tables.switch(clock::mono_ns(), message, received.ecn)?;
         if known.is_some_and(|k| k != from) {
             self.node.moved_to(clock::now(), index, from);
             self.collect();
@@ -52,7 +53,10 @@ impl Engine {
                 Ok(Switched::Forward(to, range)) => e.forward(&to, buf.get(range).ok_or(DropReason::BadLength)?),
                 Ok(Switched::Here { inner, slot, hops }) => {
                     // Whatever comes of it, it was not to be passed on.
-                    return Ok(e.take_inner(slot, hops, buf.get_mut(inner).ok_or(DropReason::BadLength)?));
+                    let inner = buf.get_mut(inner).ok_or(DropReason::BadLength)?;
+                    // Those of the way before the sealed link.
+                    e.marks = marks(inner);
+                    return Ok(e.take_inner(slot, hops, inner));
                 }
                 // It is sealed already.
                 Ok(Switched::Seal(_)) => Err(DropReason::Malformed),

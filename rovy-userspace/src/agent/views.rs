@@ -14,6 +14,7 @@ use crate::api::{self, Failure, FailureKind};
 use crate::config::SlotWidth;
 use crate::core::{self, Path};
 use crate::dataplane::{Dataplane, xdp::XdpError};
+use crate::fc00::offload::Offloads;
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use crate::rate::RateLimit;
@@ -72,7 +73,7 @@ pub(super) fn info(control: &Control) -> api::Info {
         listeners: e.listeners.iter().count() as u32,
         peers_connected: connected,
         peers,
-        fc00_ifname: e.host.device().map(|(name, ..)| name.to_owned()),
+        fc00_ifname: e.host.device().map(|d| d.name.to_owned()),
     }
 }
 
@@ -347,17 +348,31 @@ fn too_large(e: &super::engine::Engine, mtu: u16) -> Option<String> {
 pub(super) fn fc00(control: &Control) -> api::Fc00Status {
     let e = control.engine.borrow();
     let device = e.host.device();
+    let mtu = device.as_ref().map(|d| d.mtu);
     api::Fc00Status {
         running: device.is_some(),
-        ifname: device.map(|(name, ..)| name.to_owned()),
-        address: device.map(|_| e.node.id().address()),
-        mtu: device.map(|(_, mtu, _)| mtu),
-        table: device.map(|(.., table)| table),
+        ifname: device.as_ref().map(|d| d.name.to_owned()),
+        address: device.as_ref().map(|_| e.node.id().address()),
+        mtu,
+        table: device.as_ref().and_then(|d| d.table),
+        netns: device.as_ref().and_then(|d| d.netns.map(str::to_owned)),
+        offloads: device.map(|d| offloads(d.offloads)).unwrap_or_default(),
         rx_packets: e.host.packets[0],
         tx_packets: e.host.packets[1],
+        rx_joined: large(e.host.large.joined),
+        tx_split: large(e.host.large.split),
         why: e.host.why.clone(),
-        advice: device.and_then(|(_, mtu, _)| too_large(&e, mtu)),
+        advice: mtu.and_then(|mtu| too_large(&e, mtu)),
     }
+}
+
+fn large([packets, parts]: [u64; 2]) -> api::Large {
+    api::Large { packets, parts }
+}
+
+fn offloads(o: Offloads) -> Vec<String> {
+    let all = [(o.csum, "csum"), (o.tso, "tso"), (o.uso, "uso"), (o.gro, "gro"), (o.gro_udp, "gro_udp")];
+    all.iter().filter(|(on, _)| *on).map(|(_, name)| (*name).to_owned()).collect()
 }
 
 /// Every bound by its name.

@@ -155,7 +155,8 @@ impl Client {
         judge(owner, peer.uid(), self.named || theirs)?;
         let namespace = |pid: &str| std::fs::metadata(format!("/proc/{pid}/ns/net")).map(|m| (m.dev(), m.ino())).ok();
         let pid = peer.pid().unwrap_or(0);
-        match (namespace(&pid.to_string()), namespace("thread-self")) {
+        // That of the process: one of its threads may have entered the one where a device is to be.
+        match (namespace(&pid.to_string()), namespace("self")) {
             (Some(there), Some(here)) if there != here => {
                 Err(format!("it runs in another network namespace; enter it with `nsenter --net=/proc/{pid}/ns/net`"))
             }

@@ -93,10 +93,7 @@ pub enum Command {
         probes: u8,
     },
     /// Make the TUN device.
-    Fc00Start {
-        /// Its name; the configured one when absent.
-        ifname: Option<String>,
-    },
+    Fc00Start(Fc00Device),
     /// Remove the TUN device.
     Fc00Stop,
     /// How the TUN device is.
@@ -130,14 +127,17 @@ pub enum Command {
         persist: bool,
     },
     /// Use the TUN device that root made and routed. Root's alone.
-    GiveFc00,
+    GiveFc00 {
+        /// The network namespace it is in, when that is not the agent's.
+        netns: Option<String>,
+    },
 }
 
 impl Command {
     /// Whether descriptors come with it, and only from root.
     #[must_use]
     pub const fn gives(&self) -> bool {
-        matches!(self, Self::GiveListener { .. } | Self::GiveFc00)
+        matches!(self, Self::GiveListener { .. } | Self::GiveFc00 { .. })
     }
 }
 
@@ -247,3 +247,24 @@ pub struct Request {
 
 /// The way to the agent: bounded, 64 commands at most.
 pub type Requests = tokio::sync::mpsc::Sender<Request>;
+
+/// Which TUN device.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Fc00Device {
+    /// Its name; the configured one when absent.
+    pub ifname: Option<String>,
+    /// The network namespace it is made in; the agent's when absent.
+    pub netns: Option<String>,
+    /// It is there already: its name, or the number of a descriptor of the caller's.
+    pub existing: Option<String>,
+}
+
+impl Fc00Device {
+    /// The command that root types for it.
+    #[must_use]
+    pub fn as_root(&self) -> String {
+        let all = [("ifname", &self.ifname), ("netns", &self.netns), ("existing", &self.existing)];
+        let given = all.iter().filter_map(|(key, v)| v.as_ref().map(|v| format!(" --{key} {v}")));
+        format!("sudo rovy fc00 start{}", given.collect::<String>())
+    }
+}

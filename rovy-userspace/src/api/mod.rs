@@ -12,12 +12,12 @@ mod types;
 
 pub use client::{Client, ClientError};
 
-pub use command::{Command, Failure, FailureKind, Reply, Request, Requests};
+pub use command::{Command, Failure, FailureKind, Fc00Device, Reply, Request, Requests};
 pub use http::Method;
 pub use server::{ApiError, Server, serve};
 pub use types::{
-    Discovery, DiscoveryListener, Drops, Echo, ErrorStats, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener,
-    ListenerState, MapSizes, Peer, PeerLink, PeerSource, PeerState, PeerTransit, PortRule, Ports, ProbeStats,
+    Discovery, DiscoveryListener, Drops, Echo, ErrorStats, Fc00Status, Info, Large, LimitUse, LinkState, LinkStats,
+    Listener, ListenerState, MapSizes, Peer, PeerLink, PeerSource, PeerState, PeerTransit, PortRule, Ports, ProbeStats,
     RouteInfo, RouteSource, Stats, Trace, TraceHop, TransitStats, Wants,
 };
 

@@ -266,7 +266,7 @@ mod tests {
         let kind = |command: &Command, root| accept(command, &Received::new(root)).map(|d| d.len()).map_err(|f| f.kind);
         assert_eq!(kind(&Command::Info, false), Ok(0));
         assert_eq!(kind(&Command::Wants, false), Ok(0));
-        assert_eq!(kind(&Command::GiveFc00, false), Err(FailureKind::Permission));
-        assert_eq!(kind(&Command::GiveFc00, true), Err(FailureKind::Usage), "nothing came");
+        assert_eq!(kind(&Command::GiveFc00 { netns: None }, false), Err(FailureKind::Permission));
+        assert_eq!(kind(&Command::GiveFc00 { netns: None }, true), Err(FailureKind::Usage), "nothing came");
     }
 }

@@ -348,15 +348,36 @@ pub struct Fc00Status {
     pub mtu: Option<u16>,
     /// The routing table with fc00::/8.
     pub table: Option<u32>,
+    /// The network namespace it is in, when that is not the agent's.
+    #[serde(default)]
+    pub netns: Option<String>,
+    /// Work that host and agent share: `csum`, `tso`, `uso`, `gro`, `gro_udp`.
+    #[serde(default)]
+    pub offloads: Vec<String>,
     /// Packets from the network to the host.
     pub rx_packets: u64,
     /// Packets from the host to the network.
     pub tx_packets: u64,
+    /// Packets that the host got joined.
+    #[serde(default)]
+    pub rx_joined: Large,
+    /// Packets that the host left to the agent to split.
+    #[serde(default)]
+    pub tx_split: Large,
     /// Why it does not run, when it should.
     pub why: Option<String>,
     /// What to do when its packets are too large for a link of this node.
     #[serde(default)]
     pub advice: Option<String>,
+}
+
+/// Packets that went between host and agent as fewer large ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Large {
+    /// Large packets.
+    pub packets: u64,
+    /// What they stand for.
+    pub parts: u64,
 }
 
 /// `/v0/fc00/ports`: what comes in from the network.

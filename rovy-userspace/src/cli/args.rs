@@ -1,4 +1,4 @@
-use crate::api::Command;
+use crate::api::{Command, Fc00Device};
 use crate::config::{XdpMode, listenable};
 use crate::fc00::firewall::{Sender, Service};
 use crate::identity::PeerId;
@@ -290,6 +290,12 @@ pub(super) enum Fc00 {
         /// Its name, instead of the configured one
         #[arg(long, value_name = "NAME", value_parser = ifname)]
         ifname: Option<String>,
+        /// Make it in this network namespace, of `ip netns` or a path; the agent stays where it is
+        #[arg(long, value_name = "NAME")]
+        netns: Option<String>,
+        /// Use one that is there: its name, or the number of an open descriptor
+        #[arg(long, value_name = "NAME|FD", conflicts_with = "ifname")]
+        existing: Option<String>,
     },
     /// Remove it
     Stop,
@@ -339,7 +345,9 @@ impl From<Question> for Command {
             Question::Route(RouteCommand::List) => Self::RouteList,
             Question::Route(RouteCommand::Add { peer, route }) => Self::RouteAdd { peer, route },
             Question::Route(RouteCommand::Del { peer, route }) => Self::RouteDel { peer, route },
-            Question::Fc00(Fc00::Start { ifname }) => Self::Fc00Start { ifname },
+            Question::Fc00(Fc00::Start { ifname, netns, existing }) => {
+                Self::Fc00Start(Fc00Device { ifname, netns, existing })
+            }
             Question::Fc00(Fc00::Stop) => Self::Fc00Stop,
             Question::Fc00(Fc00::Status) => Self::Fc00Status,
             Question::Fc00(Fc00::Allow(Ports { services, from })) => Self::Fc00Allow { services, from },
@@ -411,7 +419,10 @@ mod tests {
             ask("rovy discovery enable linklocal /ethif/eth0"),
             Command::DiscoverySwitch { listener: Some(_), on: true }
         ));
-        assert_eq!(ask("rovy fc00 start --ifname r1"), Command::Fc00Start { ifname: Some("r1".into()) });
+        assert_eq!(
+            ask("rovy fc00 start --ifname r1"),
+            Command::Fc00Start(Fc00Device { ifname: Some("r1".into()), ..Fc00Device::default() })
+        );
         let services = vec![Service::Tcp(80), Service::Udp(0)];
         assert_eq!(ask("rovy fc00 allow /tcp/80 /udp/0"), Command::Fc00Allow { services, from: None });
         let from = Some(Sender::Address("fc02::1".parse().unwrap()));

@@ -62,7 +62,8 @@ fn unanswered(command: &Command, answer: &Value) -> Option<String> {
 
 /// Rules that root made for a device outlive it when the agent is an ordinary user's, and an agent that crashed.
 async fn stopped(answer: Outcome<Value>, user: &User) -> Outcome<Value> {
-    let removed = handover::tidy(user).await?;
+    let netns = answer.as_ref().ok().and_then(|a| a.get("netns")?.as_str());
+    let removed = handover::tidy(user, netns).await?;
     match answer {
         Ok(mut status) => {
             if removed > 0
@@ -151,7 +152,7 @@ pub(super) fn text(command: &Command, answer: Value) -> Outcome<String> {
         }
         Command::RouteDel { peer, .. } => format!("route to {peer} removed\n\nnext: rovy route list\n"),
         Command::Trace { .. } => show::trace(&read(answer)?),
-        Command::Fc00Start { .. } | Command::Fc00Stop | Command::Fc00Status | Command::GiveFc00 => {
+        Command::Fc00Start(_) | Command::Fc00Stop | Command::Fc00Status | Command::GiveFc00 { .. } => {
             show::fc00(&read(answer)?)
         }
         Command::Fc00Allow { .. } | Command::Fc00Deny { .. } | Command::Fc00Ports => show::ports(&read(answer)?),

@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::ask::read;
 use super::outcome::{NEGATIVE, No, Outcome, PERMISSION, note};
-use crate::api::{Client, ClientError, Command, Failure, FailureKind, MapSizes, Wants};
+use crate::api::{Client, ClientError, Command, Failure, FailureKind, Fc00Device, MapSizes, Wants};
 use crate::config::{Mtu, SlotWidth, User, free_ethertype};
 use crate::dataplane::xdp;
-use crate::fc00::Fc00Error;
 use crate::fc00::routing::{setup, sweep};
 use crate::fc00::tun::Made;
+use crate::fc00::{Fc00Error, namespace};
 use crate::multiaddr::Multiaddr;
 use crate::netlink::{Netlink, check_ethernet_listener};
 use crate::transport::{TransportError, ethernet};
@@ -27,7 +27,7 @@ pub(super) async fn ask(client: &Client, command: &Command, user: &User, socket:
         other => return Ok(other?),
     };
     match command {
-        Command::ListenerStart { .. } | Command::Fc00Start { .. }
+        Command::ListenerStart { .. } | Command::Fc00Start(_)
             if failure.kind == FailureKind::Permission && !user.root =>
         {
             Err(as_root(failure, socket).into())
@@ -38,8 +38,9 @@ pub(super) async fn ask(client: &Client, command: &Command, user: &User, socket:
             let give = Command::GiveListener { address: address.clone(), persist: *persist };
             listener(client, &give, ifname, user.sudo_uid).await
         }
-        Command::Fc00Start { ifname } if failure.kind == FailureKind::Permission => {
-            fc00(client, ifname.as_deref(), user.sudo_uid).await
+        Command::Fc00Start(device) if failure.kind == FailureKind::Permission => {
+            let sudo = user.sudo_uid;
+            within(device.netns.as_deref(), async || fc00(client, device, sudo).await).await
         }
         _ => Err(failure.into()),
     }
@@ -97,18 +98,38 @@ fn programs(sizes: MapSizes) -> Option<Vec<OwnedFd>> {
     xdp::make_for_others(sizes.sessions, width).map_err(|error| note(&format!("no XDP: {error}"))).ok()
 }
 
-async fn fc00(client: &Client, ifname: Option<&str>, sudo: Option<u32>) -> Outcome<Value> {
-    let wants = wants(client, sudo).await?;
-    let name = match ifname {
-        Some(name) => name,
-        None => ours(&wants.fc00_ifname)?,
+/// Does this in another network namespace, on a thread and runtime of its own.
+async fn within<T: Send>(netns: Option<&str>, work: impl AsyncFnOnce() -> Outcome<T> + Send) -> Outcome<T> {
+    let Some(netns) = netns else { return work().await };
+    let inside = || {
+        namespace::enter(netns).map_err(making)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(negative)?.block_on(work())
     };
+    let done = std::thread::scope(|s| s.spawn(inside).join());
+    done.unwrap_or_else(|_| Err(negative(format!("the work in the network namespace {netns} ended at once"))))
+}
+
+/// In the network namespace of the device.
+async fn fc00(client: &Client, device: &Fc00Device, sudo: Option<u32>) -> Outcome<Value> {
+    let wants = wants(client, sudo).await?;
     let netlink = netlink()?;
-    let made = Made::new(name, wants.fc00_mtu).map_err(making)?;
+    let made = match (&device.existing, &device.ifname) {
+        (Some(existing), _) => match existing.parse() {
+            Ok(descriptor) => Made::inherited(descriptor),
+            Err(_) => Made::existing(existing),
+        },
+        (None, Some(name)) => Made::new(name),
+        (None, None) => Made::new(ours(&wants.fc00_ifname)?),
+    }
+    .map_err(making)?;
     // The agent has it once it answers; without that it goes with this process.
     let routing = setup(&netlink, made.name(), wants.address, wants.fc00_mtu.into()).await.map_err(making)?;
     let given = match made.descriptor() {
-        Ok(device) => client.hand_over(&Command::GiveFc00, vec![device], sudo).await.map_err(No::from),
+        Ok(descriptor) => {
+            let give = Command::GiveFc00 { netns: device.netns.clone() };
+            client.hand_over(&give, vec![descriptor], sudo).await.map_err(No::from)
+        }
         Err(error) => Err(making(error)),
     };
     if given.is_err()
@@ -128,12 +149,17 @@ fn ours(name: &str) -> Outcome<&str> {
     Err(No::new(NEGATIVE, message, Some(format!("sudo rovy fc00 start --ifname {name}"))))
 }
 
-/// After `fc00 stop`: removes the rules of devices that are gone, where root asks. How many.
-pub(super) async fn tidy(user: &User) -> Outcome<usize> {
+/// After `fc00 stop`: removes the rules of devices that are gone, where root asks, also where the device was. How many.
+pub(super) async fn tidy(user: &User, netns: Option<&str>) -> Outcome<usize> {
     if !user.root {
         return Ok(0);
     }
-    sweep(&netlink()?).await.map_err(making)
+    let there = match netns {
+        // It may be gone by now, and its rules with it.
+        Some(_) => within(netns, async || sweep(&netlink()?).await.map_err(making)).await.unwrap_or(1),
+        None => 0,
+    };
+    Ok(there + sweep(&netlink()?).await.map_err(making)?)
 }
 
 fn netlink() -> Outcome<Netlink> {
@@ -150,7 +176,8 @@ fn opening(error: TransportError) -> No {
 }
 
 fn making(error: Fc00Error) -> No {
-    let code = if matches!(error, Fc00Error::Permission { .. }) { PERMISSION } else { NEGATIVE };
+    let code =
+        if matches!(error, Fc00Error::Permission { .. } | Fc00Error::Namespace { .. }) { PERMISSION } else { NEGATIVE };
     No::new(code, error.to_string(), None)
 }
 

@@ -2,7 +2,7 @@
 
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
-    Discovery, ErrorStats, Fc00Status, Info, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState,
+    Discovery, ErrorStats, Fc00Status, Info, Large, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState,
     PeerTransit, PortRule, Ports, RouteInfo, RouteSource, Stats, Trace, TraceHop,
 };
 use crate::config::Firewall;
@@ -280,6 +280,10 @@ pub(super) fn trace(t: &Trace) -> String {
     format!("{hops}{why}\nnext: rovy ping {}\n", t.peer_id)
 }
 
+fn large(l: Large, verb: &str, way: &str) -> String {
+    format!("{} {way} ({} packets {verb})", l.packets, l.parts)
+}
+
 fn fc00_line(s: &Fc00Status) -> String {
     if s.running {
         let mtu = s.mtu.map(|m| format!(", mtu {m}")).unwrap_or_default();
@@ -297,7 +301,12 @@ pub(super) fn fc00(s: &Fc00Status) -> String {
         ("address", text(s.address.as_ref())),
         ("table  ", text(s.table.as_ref())),
         ("packets", format!("{} in, {} out", s.rx_packets, s.tx_packets)),
+        ("large  ", format!("{}, {}", large(s.rx_joined, "joined", "in"), large(s.tx_split, "split", "out"))),
+        ("offload", if s.offloads.is_empty() { "none".into() } else { s.offloads.join(", ") }),
     ]));
+    if let Some(netns) = &s.netns {
+        out.push_str(&list(&[("netns  ", netns.clone())]));
+    }
     if let Some(advice) = &s.advice {
         out.push_str(&format!("\n{advice}\n"));
     }

@@ -1,4 +1,5 @@
 use crate::fc00::firewall::{Full, Rule, Rules, Setup};
+use crate::fc00::offload::Offloads;
 use crate::identity::PeerId;
 use crate::multiaddr::{DEFAULT_PORT, Multiaddr};
 use crate::rate::TransitLimit;
@@ -273,6 +274,8 @@ pub struct Fc00 {
     pub ifname: String,
     /// MTU of the TUN device in bytes.
     pub mtu: Mtu,
+    /// Work that host and agent share, where the kernel can.
+    pub offload: Offload,
     /// Whether the firewall keeps out what no rule lets in.
     pub firewall: Firewall,
     /// What comes in.
@@ -324,7 +327,34 @@ impl Default for Fc00 {
             allow: Vec::new(),
             deny: Vec::new(),
             reject: false,
+            offload: Offload::default(),
         }
+    }
+}
+
+/// `fc00.offload`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Offload {
+    /// The host leaves checksums to the agent. Without it there are no others.
+    pub csum: bool,
+    /// The host hands over TCP data unsplit.
+    pub tso: bool,
+    /// The host hands over UDP data unsplit.
+    pub uso: bool,
+    /// The agent joins packets for the host.
+    pub gro: bool,
+}
+
+impl Default for Offload {
+    fn default() -> Self {
+        Self { csum: true, tso: true, uso: true, gro: true }
+    }
+}
+
+impl From<Offload> for Offloads {
+    fn from(o: Offload) -> Self {
+        Self { csum: o.csum, tso: o.tso, uso: o.uso, gro: o.gro, gro_udp: o.gro }.sane()
     }
 }
 

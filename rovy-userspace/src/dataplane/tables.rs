@@ -11,8 +11,8 @@ use rovy_common::hop::{self, Message, Place, Verdict};
 use rovy_common::label::{Label, Width};
 use rovy_common::maps::{RxLink, SlotStats, TransitRate, TxLink, tx_flag};
 use rovy_common::replay::{WORDS, Window, Words};
-use rovy_common::wire::{FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
-use rovy_common::{Counter, DropReason};
+use rovy_common::wire::{FLAG_ECN_MASK, FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
+use rovy_common::{Counter, DropReason, ecn};
 
 use rates::{Rates, Spent};
 pub use refused::{Start, tell};
@@ -228,24 +228,24 @@ impl Tables {
         }
     }
 
-    /// Switches a transit message in place. `now_ns` is the monotonic clock.
+    /// Switches a transit message in place. `now_ns` is the monotonic clock, `outer` the ECN bits of the IP packet it came in.
     ///
     /// # Errors
     /// The reason it was dropped for; it is not counted yet.
-    pub fn switch(&mut self, now_ns: u64, message: &mut [u8]) -> Result<Switched, DropReason> {
+    pub fn switch(&mut self, now_ns: u64, message: &mut [u8], outer: u8) -> Result<Switched, DropReason> {
         self.now_ns = now_ns;
         if message.get(1).is_some_and(|flags| flags & FLAG_LONG_LABEL != 0) {
-            self.switch_as::<4>(message)
+            self.switch_as::<4>(message, outer)
         } else {
-            self.switch_as::<2>(message)
+            self.switch_as::<2>(message, outer)
         }
     }
 
-    fn switch_as<const W: usize>(&mut self, message: &mut [u8]) -> Result<Switched, DropReason> {
+    fn switch_as<const W: usize>(&mut self, message: &mut [u8], outer: u8) -> Result<Switched, DropReason> {
         let m = Message::<W>::read(message).ok_or(DropReason::BadLength)?;
         let from = self.rx.get(&m.index()).ok_or(DropReason::UnknownIndex)?;
         let rx = from.link;
-        let verdict = hop::hop(&*self, self.width, Place::Agent, &rx, &m);
+        let verdict = hop::hop(&*self, self.width, Place::Agent, &rx, &m, outer);
         let bytes = message.len() as u64;
         match verdict {
             Verdict::Drop(reason) => {
@@ -269,6 +269,11 @@ impl Tables {
                 let slot = tx.slot as u16;
                 let to = self.tx.get(&slot).map(|t| t.1).ok_or(DropReason::EgressDown)?;
                 let inner = Message::<W>::HEAD..message.len();
+                // Its own header ends here: what it met is kept by the inner message.
+                let met = ecn::pass(m.head[0], outer).to_le_bytes()[1];
+                if let Some(flags) = message.get_mut(inner.start + 1) {
+                    *flags = ecn::with_flags(*flags, ecn::inside(ecn::of_flags(*flags), ecn::of_flags(met)));
+                }
                 let sealing = Sealing::put(slot, to, &label, message, inner)?;
                 let stats = self.stats.entry(rx.slot).or_default();
                 stats.rx_packets += 1;
@@ -332,7 +337,9 @@ impl Tables {
         if bytes.len() < Message::<W>::HEAD + INNER_MIN {
             return Err(DropReason::BadLength);
         }
-        let flags = VERSION | if W == 4 { FLAG_LONG_LABEL } else { 0 };
+        // The same marks as the inner message's.
+        let marks = bytes.get(Message::<W>::HEAD + 1).map_or(0, |flags| flags & FLAG_ECN_MASK);
+        let flags = VERSION | marks | if W == 4 { FLAG_LONG_LABEL } else { 0 };
         let [l0, l1] = length.to_le_bytes();
         let head0 = u64::from(u32::from_le_bytes([MessageType::Transit as u8, flags, l0, l1]));
         let read = Message::<W>::read(bytes).ok_or(DropReason::BadLength)?;

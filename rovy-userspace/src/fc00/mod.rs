@@ -6,7 +6,9 @@ use std::net::Ipv6Addr;
 use crate::netlink::NetlinkError;
 
 pub mod firewall;
-mod given;
+mod ioctl;
+pub mod namespace;
+pub mod offload;
 pub mod packet;
 pub mod routing;
 pub mod trace;
@@ -47,6 +49,28 @@ pub enum Fc00Error {
         /// Its name.
         name: String,
     },
+    /// No such network namespace.
+    #[error("there is no network namespace {name}: `ip netns list`, or give a path such as /proc/PID/ns/net")]
+    NoNamespace {
+        /// What was asked for.
+        name: String,
+    },
+    /// Not enough privileges to enter it.
+    #[error("no permission to enter the network namespace {name}: run as root, or with the capability CAP_SYS_ADMIN")]
+    Namespace {
+        /// What was asked for.
+        name: String,
+    },
+    /// The agent may not set up a device that somebody else made, and nobody else has.
+    #[error(
+        "{name} has not the address {address}, and the agent may not set it up: `ip address add {address}/128 dev {name}`, `ip link set {name} up`, `ip route add fc00::/8 dev {name}`"
+    )]
+    NotSetUp {
+        /// The device.
+        name: String,
+        /// The node's address.
+        address: Ipv6Addr,
+    },
     /// IPv6 is switched off.
     #[error("IPv6 is switched off for {name}: `sysctl net.ipv6.conf.all.disable_ipv6=0`, and for {name} likewise")]
     NoIpv6 {
@@ -60,7 +84,7 @@ pub enum Fc00Error {
         address: Ipv6Addr,
     },
     /// A descriptor that came from elsewhere is something else.
-    #[error("the descriptor is not a TUN device without segmentation offloads: {0}")]
+    #[error("the descriptor is not a TUN device: {0}")]
     NotOne(io::Error),
     /// Anything else with the device.
     #[error("cannot {what}: {source}")]

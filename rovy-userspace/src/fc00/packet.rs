@@ -6,7 +6,7 @@ use pnet::packet::Packet;
 use pnet::packet::icmpv6::{self, Icmpv6Code, Icmpv6Packet, Icmpv6Type, Icmpv6Types, MutableIcmpv6Packet};
 use pnet::packet::ip::IpNextHeaderProtocols as Protocol;
 use pnet::packet::ipv6::{Ipv6Packet, MutableIpv6Packet};
-use rovy_common::DropReason;
+use rovy_common::{DropReason, ecn};
 
 /// Bytes of an IPv6 header.
 pub const HEADER: usize = 40;
@@ -69,6 +69,20 @@ impl Unreachable {
             _ => None,
         }
     }
+}
+
+/// Takes over what the way of an IPv6 packet says of congestion (RFC 6040).
+///
+/// # Errors
+/// `Malformed`: a mark on what cannot bear one. It counts as lost, which tells its sender the same.
+pub fn mark(packet: &mut [u8], outer: u8) -> Result<(), DropReason> {
+    let class = packet.get_mut(1).ok_or(DropReason::Malformed)?;
+    let inner = *class >> 4 & 3;
+    if ecn::lost(inner, outer) {
+        return Err(DropReason::Malformed);
+    }
+    *class = *class & !0x30 | ecn::inside(inner, outer) << 4;
+    Ok(())
 }
 
 /// Checks version and length. Jumbograms are refused: nothing here carries them.

@@ -29,8 +29,9 @@ const PRIORITY_SOURCE: u32 = 1312;
 const PRIORITY_ANY: u32 = 1313;
 
 /// What [`setup`] made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Routing {
+    address: Ipv6Addr,
     netlink: Netlink,
     ifname: String,
     ifindex: u32,
@@ -51,7 +52,8 @@ pub async fn setup(netlink: &Netlink, ifname: &str, address: Ipv6Addr, mtu: u32)
         return Err(Fc00Error::NoInterface { name: ifname.to_owned() });
     };
     let table = table(link.index);
-    let routing = Routing { netlink: netlink.clone(), ifname: ifname.to_owned(), ifindex: link.index, table };
+    let (ifindex, ifname_) = (link.index, ifname.to_owned());
+    let routing = Routing { address, netlink: netlink.clone(), ifname: ifname_, ifindex, table };
     let exists = |table: u32| exists(&all, table);
     routing.set_link_up(mtu).await?;
     routing.add_address(address).await?;
@@ -80,6 +82,25 @@ impl Routing {
         let message = LinkUnspec::new_with_index(self.ifindex).mtu(mtu.max(MIN_MTU)).build();
         let done = self.netlink.handle().link().set(message).execute().await;
         done.map_err(|e| self.problem("set the MTU", e))
+    }
+
+    /// Makes anew what somebody removed; whether anything was. systemd-networkd may remove rules of others when it starts, and
+    /// the kernel removes address and route with the device set down.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub async fn mend(&self) -> Result<bool, Fc00Error> {
+        let devices = self.netlink.interfaces().await?;
+        let Some(device) = devices.iter().find(|d| d.index == self.ifindex && d.up) else { return Ok(false) };
+        let addressed = device.addrs.contains(&self.address.into());
+        let all = rules(&self.netlink).await.map_err(|e| self.problem("list routing rules", e))?;
+        let ruled = all.iter().filter(|(r, _)| r.of_an_agent && r.table == self.table).count() == 2;
+        if addressed && ruled {
+            return Ok(false);
+        }
+        self.add_address(self.address).await?;
+        remove_rules(&self.netlink, &self.ifname, |r| r.table == self.table).await?;
+        self.add_route_and_rules(self.address).await.map(|()| true)
     }
 
     /// Removes rules and routes. The address goes with the device.

@@ -61,6 +61,38 @@ pub fn can_transmit_redirected(ifindex: u32) -> Transmit {
     Transmit::from_features(xdp_features(ifindex).unwrap_or(None))
 }
 
+/// Name of the feature that has a device split UDP datagrams of one send (`NETIF_F_GSO_UDP_L4`).
+const UDP_SEGMENTATION: &[u8] = b"tx-udp-segmentation\0";
+/// Devices that pass packets to others on this host as they are.
+const WITHIN: [&str; 3] = ["veth", "netkit", "bridge"];
+
+const ETHTOOL_MSG_FEATURES_GET: u8 = 11;
+const ETHTOOL_A_FEATURES_HEADER: u16 = 1;
+const ETHTOOL_A_FEATURES_ACTIVE: u16 = 4;
+const ETHTOOL_A_HEADER_DEV_INDEX: u16 = 1;
+
+/// Whether what is sent through a device as one may reach another of this host unsplit: a program of generic XDP there sees
+/// one frame of many datagrams, and can do nothing with it. A veth whose peer runs native XDP has the stack split before.
+#[must_use]
+pub fn hands_on_whole(ifindex: u32, kind: Option<&str>) -> bool {
+    kind.is_some_and(|k| WITHIN.contains(&k)) && udp_segmentation(ifindex).unwrap_or(true)
+}
+
+/// Whether the device takes UDP unsplit. The kernel lists the features that are on by name.
+fn udp_segmentation(ifindex: u32) -> std::io::Result<bool> {
+    let mut connection = Connection::open()?;
+    let family = connection.family("ethtool")?.ok_or(std::io::ErrorKind::Unsupported)?;
+    let mut device = Vec::from(8_u16.to_ne_bytes());
+    device.extend(ETHTOOL_A_HEADER_DEV_INDEX.to_ne_bytes());
+    device.extend(ifindex.to_ne_bytes());
+    let attribute = Some((ETHTOOL_A_FEATURES_HEADER | libc::NLA_F_NESTED as u16, &device[..]));
+    let answers = connection.request(Request { family, command: ETHTOOL_MSG_FEATURES_GET, dump: false, attribute })?;
+    let active = |(kind, _): &&(u16, Vec<u8>)| *kind == ETHTOOL_A_FEATURES_ACTIVE;
+    let active = answers.first().and_then(|a| a.iter().find(active));
+    let (_, names) = active.ok_or(std::io::ErrorKind::Unsupported)?;
+    Ok(names.windows(UDP_SEGMENTATION.len()).any(|w| w == UDP_SEGMENTATION))
+}
+
 impl Netlink {
     /// As the free function, in the network namespace of this connection.
     ///

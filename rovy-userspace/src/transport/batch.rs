@@ -80,7 +80,7 @@ mod tests {
 
     fn received(len: usize, stride: usize) -> Received {
         let from = Endpoint::Ethernet { ifindex: 1, mac: [2; 6] };
-        Received { len, stride, from, to_port: 0, ifindex: 1, broadcast: false }
+        Received { len, stride, from, to_port: 0, ifindex: 1, broadcast: false, ecn: 0 }
     }
 
     #[test]

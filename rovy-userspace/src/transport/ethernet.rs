@@ -1,15 +1,14 @@
 //! Messages in raw Ethernet frames of one interface.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use pnet::packet::Packet;
+use arrayvec::ArrayVec;
 use pnet::packet::ethernet::{EtherType, EthernetPacket, MutableEthernetPacket};
 use pnet::util::MacAddr;
 use rovy_common::encap::ETH;
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -236,6 +235,7 @@ impl EthernetSocket {
             to_port: 0,
             ifindex: self.ifindex,
             broadcast,
+            ecn: 0,
         })
     }
 
@@ -244,17 +244,29 @@ impl EthernetSocket {
     /// # Errors
     /// The interface is down or gone, or the kernel did not take it (`EMSGSIZE`, `ENOBUFS`, `EAGAIN`).
     pub fn send(&self, dst: [u8; 6], message: &[u8]) -> Result<(), EthernetError> {
-        let mut bytes = [0; ETH];
-        let Some(mut header) = MutableEthernetPacket::new(&mut bytes) else { return Ok(()) };
+        self.send_run(dst, message, message.len()).map_err(|(_, e)| e)
+    }
+
+    /// As [`Self::send`], messages of `size` bytes, which stand one behind the other in `bytes`; the last may be shorter.
+    ///
+    /// # Errors
+    /// How many were not sent, and why.
+    pub fn send_run(&self, dst: [u8; 6], bytes: &[u8], size: usize) -> Result<(), (usize, EthernetError)> {
+        let mut head = [0; ETH];
+        let Some(mut header) = MutableEthernetPacket::new(&mut head) else { return Ok(()) };
         header.set_destination(MacAddr::from(dst));
         header.set_source(MacAddr::from(self.mac()));
         header.set_ethertype(EtherType(self.ethertype));
-        let parts = [IoSlice::new(header.packet()), IoSlice::new(message)];
-        let mut ancillary = SendAncillaryBuffer::default();
-        match sendmsg(self.fd.get_ref(), &parts, &mut ancillary, SendFlags::DONTWAIT) {
-            Ok(_) => Ok(()),
-            Err(e) => Err(self.problem(e.into())),
+        let mut messages: ArrayVec<&[u8], { packet_socket::MANY }> = ArrayVec::new();
+        let mut rest = bytes.chunks(size.max(1)).peekable();
+        while rest.peek().is_some() {
+            messages.clear();
+            messages.extend(rest.by_ref().take(packet_socket::MANY));
+            if let Err((sent, e)) = packet_socket::send_all(self.fd.get_ref(), &head, &messages) {
+                return Err((messages.len() - sent + rest.count(), self.problem(e)));
+            }
         }
+        Ok(())
     }
 
     fn orphaned(&self) -> bool {

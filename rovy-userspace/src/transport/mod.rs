@@ -52,6 +52,8 @@ pub struct Received {
     pub ifindex: u32,
     /// It was sent to a broadcast or multicast address.
     pub broadcast: bool,
+    /// ECN bits of the IP header; zero on Ethernet.
+    pub ecn: u8,
 }
 
 /// A socket that could not be opened.

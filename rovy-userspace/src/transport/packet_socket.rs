@@ -123,6 +123,41 @@ pub(super) fn orphaned(fd: impl AsFd) -> bool {
     matches!(getsockname(fd).map(|a| link_address(&a)), Ok(Some(LinkAddress { ifindex: ..=0, .. })))
 }
 
+/// Frames that [`send_all`] takes at once.
+pub(super) const MANY: usize = 64;
+
+/// Sends frames that begin with the same header, at most [`MANY`], by as few system calls as it takes.
+///
+/// # Errors
+/// How many were sent before, and what the kernel said of the next.
+pub(super) fn send_all(fd: impl AsFd, header: &[u8], messages: &[&[u8]]) -> Result<(), (usize, io::Error)> {
+    let part = |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut parts = [[part(header), part(&[])]; MANY];
+    // SAFETY: all bytes zero is a value of this plain C structure: no address, no parts, no control messages.
+    let mut frames: [libc::mmsghdr; MANY] = unsafe { std::mem::zeroed() };
+    for ((message, parts), frame) in messages.iter().zip(&mut parts).zip(&mut frames) {
+        parts[1] = part(message);
+        frame.msg_hdr.msg_iov = parts.as_mut_ptr();
+        frame.msg_hdr.msg_iovlen = parts.len() as _;
+    }
+    let (fd, count) = (fd.as_fd().as_raw_fd(), messages.len().min(MANY));
+    let mut sent = 0;
+    while let Some(rest) = frames.get_mut(sent..count).filter(|r| !r.is_empty()) {
+        let flags = libc::MSG_DONTWAIT as _;
+        // SAFETY: the descriptor is open, and the kernel reads as many entries as there are. Their parts, and the bytes that
+        // those point to, outlive the call and are only read.
+        match unsafe { libc::sendmmsg(fd, rest.as_mut_ptr(), rest.len() as libc::c_uint, flags) } {
+            n @ 1.. => sent += n.unsigned_abs() as usize,
+            0 => return Err((sent, io::ErrorKind::WouldBlock.into())),
+            _ => match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                e => return Err((sent, e)),
+            },
+        }
+    }
+    Ok(())
+}
+
 /// Takes one frame: its header into `header`, the rest into `payload`.
 pub(super) fn receive(fd: impl AsFd, header: &mut [u8], payload: &mut [u8]) -> io::Result<Frame> {
     let mut parts = [IoSliceMut::new(header), IoSliceMut::new(payload)];

@@ -2,9 +2,10 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrayvec::ArrayVec;
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 
@@ -22,6 +23,7 @@ pub struct UdpSocket {
     io: tokio::net::UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
+    splits: AtomicBool,
 }
 
 impl UdpSocket {
@@ -55,7 +57,7 @@ impl UdpSocket {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let io = tokio::net::UdpSocket::from_std(socket.into())?;
         let local = io.local_addr()?;
-        Ok(Self { io, state, local })
+        Ok(Self { io, state, local, splits: AtomicBool::new(false) })
     }
 
     /// The address it is bound to, with the port the kernel chose for port 0.
@@ -122,6 +124,7 @@ impl UdpSocket {
             to_port: self.local.port(),
             ifindex: meta.interface_index.unwrap_or(0),
             broadcast,
+            ecn: meta.ecn.map_or(0, |e| e as u8),
         }
     }
 
@@ -130,12 +133,53 @@ impl UdpSocket {
     /// # Errors
     /// What the kernel said; [`super::drop_reason`] sorts it.
     pub fn send(&self, to: SocketAddr, from: Option<IpAddr>, message: &[u8]) -> io::Result<()> {
+        self.send_run(to, from, 0, message, message.len()).map_err(|(_, e)| e)
+    }
+
+    /// Sends datagrams of `size` bytes, which stand one behind the other in `bytes`; the last may be shorter. As one system
+    /// call where the kernel and the device split them. `ecn`: the two bits of the IP header.
+    ///
+    /// # Errors
+    /// How many were not sent, and what the kernel said of the first of them.
+    pub fn send_run(
+        &self,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        ecn: u8,
+        bytes: &[u8],
+        size: usize,
+    ) -> Result<(), (usize, io::Error)> {
+        let all = bytes.len().div_ceil(size.max(1)).max(1);
         if to.is_ipv6() != self.local.is_ipv6() {
-            return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
+            return Err((all, io::Error::from_raw_os_error(libc::EAFNOSUPPORT)));
         }
         let src_ip = from.filter(|f| f.is_ipv6() == to.is_ipv6() && !f.is_unspecified());
-        let transmit = Transmit { destination: to, ecn: None, contents: message, segment_size: None, src_ip };
-        let send = || self.state.try_send(UdpSockRef::from(&self.io), &transmit);
+        let ecn = EcnCodepoint::from_bits(ecn);
+        if all > 1 && self.splits.load(Ordering::Relaxed) && self.state.max_gso_segments() >= all {
+            let transmit = Transmit { destination: to, ecn, contents: bytes, segment_size: Some(size), src_ip };
+            match self.try_send(&transmit) {
+                // A way narrower than the messages, or a device that cannot: each by itself tells.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE)) => {}
+                done => return done.map_err(|e| (all, e)),
+            }
+        }
+        let mut failed = None;
+        for contents in bytes.chunks(size.max(1)) {
+            let transmit = Transmit { destination: to, ecn, contents, segment_size: None, src_ip };
+            if let Err(error) = self.try_send(&transmit) {
+                failed.get_or_insert((0, error)).0 += 1;
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Whether the kernel is asked to split several datagrams of one call. Not at first: the way they take has to be known.
+    pub fn set_splits(&self, on: bool) {
+        self.splits.store(on, Ordering::Relaxed);
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let send = || self.state.try_send(UdpSockRef::from(&self.io), transmit);
         match send() {
             Err(e) if e.raw_os_error() == Some(libc::ECONNREFUSED) => send(),
             done => done,

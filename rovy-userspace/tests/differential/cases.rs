@@ -47,6 +47,7 @@ pub(crate) fn run(b: &mut Bench, width: Width) {
         Draft::new(counter, route)
     };
     every_combination(b, width, &mut draft);
+    congestion(b, width, &mut draft);
     labels(b, width, &mut draft);
     policy(b, width, &mut draft);
     refusals(b, width, &mut draft);
@@ -91,6 +92,35 @@ fn every_combination(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) 
         let mut f = frame(&links["udp6"], &draft(&route(width, &[&links["eth"]])));
         f[62 + 16 + bit / 8] ^= 1 << (bit % 8);
         b.case("one wrong tag bit", &f, dropped(DropReason::BadTag));
+    }
+}
+
+/// Marks of the IP header and of the message, over every pair of underlays.
+fn congestion(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
+    let links = b.links.clone();
+    for (from, shift) in [("udp4", 0), ("udp6", 4)] {
+        for to in ["eth", "udp4 zero", "udp6 zero"] {
+            for (message, outer) in (0..4_u8).flat_map(|m| (0..4_u8).map(move |o| (m, o))) {
+                let mut d = draft(&route(width, &[&links[to]]));
+                d.flags |= message << 5;
+                let mut f = frame(&links[from], &d);
+                f[15] |= outer << shift;
+                let outcome = b.check(&f, &format!("{from} to {to}, marks {message} in {outer}"));
+                let expected = match (message, outer) {
+                    (0, _) => 0,
+                    (_, 3) => 3,
+                    (2, 1) => 1,
+                    _ => message,
+                };
+                let out = &outcome.bytes;
+                assert_eq!(out[encap_header(&links[to]) + 1] >> 5, expected, "{message} in {outer}, in the message");
+                match links[to].tx.kind {
+                    kind::UDP4 => assert_eq!(out[15], expected, "{message} in {outer}, in the IPv4 header"),
+                    kind::UDP6 => assert_eq!(out[15], expected << 4, "{message} in {outer}, in the IPv6 header"),
+                    _ => {}
+                }
+            }
+        }
     }
 }
 

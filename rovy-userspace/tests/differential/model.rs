@@ -318,7 +318,7 @@ impl Model {
         moved: bool,
     ) -> Result<Vec<u8>, Counter> {
         let m = Message::<W>::read(&f[p.header..]).unwrap();
-        let (tx, out) = match hop::hop(self, self.width, Place::Kernel { moved }, &rx, &m) {
+        let (tx, out) = match hop::hop(self, self.width, Place::Kernel { moved }, &rx, &m, congestion(f, p.header)) {
             Verdict::Here(_) => return Err(Counter::Up(UpReason::Local)),
             Verdict::Up(r) => return Err(Counter::Up(r)),
             Verdict::Seal(..) => return Err(Counter::Up(UpReason::Sealed)),
@@ -342,6 +342,15 @@ impl Model {
     }
 }
 
+/// ECN bits of the IP header of a frame whose message stands behind so many bytes.
+fn congestion(frame: &[u8], header: usize) -> u8 {
+    match header {
+        encap::UDP4 => frame[15] & 3,
+        encap::UDP6 => frame[15] >> 4 & 3,
+        _ => 0,
+    }
+}
+
 /// The frame that leaves.
 pub(crate) fn encapsulate<const W: usize>(tx: &TxLink, m: &Message<W>, rest: &[u8]) -> Vec<u8> {
     let header = encap::header_len(tx.kind);
@@ -350,8 +359,10 @@ pub(crate) fn encapsulate<const W: usize>(tx: &TxLink, m: &Message<W>, rest: &[u
     m.write(&mut out[header..]).unwrap();
     out.extend(rest);
     let (udp, ip) = ((out.len() + 8 - header) as u16, (out.len() - 14) as u16);
+    let ecn = out[header + 1] >> 5 & 3;
     let addrs = match tx.kind {
         kind::UDP4 => {
+            out[15] = ecn;
             out[16..18].copy_from_slice(&ip.to_be_bytes());
             out[24..26].fill(0);
             let sum = internet_checksum(&out[14..34], 0);
@@ -359,6 +370,7 @@ pub(crate) fn encapsulate<const W: usize>(tx: &TxLink, m: &Message<W>, rest: &[u
             26
         }
         kind::UDP6 => {
+            out[15] = ecn << 4;
             out[18..20].copy_from_slice(&udp.to_be_bytes());
             22
         }

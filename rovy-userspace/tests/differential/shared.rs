@@ -41,7 +41,7 @@ impl Node {
     }
 
     fn agent(&mut self, draft: &Draft) -> Result<Switched, DropReason> {
-        self.tables.switch(self.now_ns, &mut draft.message(&self.from.rx))
+        self.tables.switch(self.now_ns, &mut draft.message(&self.from.rx), 0)
     }
 
     fn drops(&self) -> u64 {

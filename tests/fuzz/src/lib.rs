@@ -11,6 +11,7 @@ mod gate;
 mod handshake;
 mod kernel;
 mod keys;
+mod offload;
 mod payload;
 mod session;
 mod text;
@@ -24,6 +25,7 @@ pub use fragment::fragment;
 pub use gate::gate;
 pub use handshake::handshake;
 pub use kernel::kernel;
+pub use offload::offload;
 pub use payload::payload;
 pub use session::session;
 pub use text::{config, http, text};
@@ -33,9 +35,10 @@ pub use wire::{packet, wire};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("wire", wire),
     ("packet", packet),
+    ("offload", offload),
     ("gate", gate),
     ("handshake", handshake),
     ("payload", payload),

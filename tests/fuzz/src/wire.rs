@@ -77,7 +77,7 @@ pub fn wire(data: &[u8]) {
     for width in [Width::One, Width::Two] {
         label::<2>(width, data);
         label::<4>(width, data);
-        let _ = with_tables(width, 0, |tables| tables.switch(1, &mut data.to_vec()));
+        let _ = with_tables(width, 0, |tables| tables.switch(1, &mut data.to_vec(), 0));
         sealed::<2>(width, data);
         sealed::<4>(width, data);
         opened::<2>(width, data);
@@ -113,7 +113,7 @@ fn sealed<const W: usize>(width: Width, data: &[u8]) {
     assert!(sealed.write(&mut bytes).is_some());
     let sent = bytes.clone();
     let (first, again) =
-        with_tables(width, 0, |tables| (tables.switch(1, &mut bytes), tables.switch(1, &mut sent.clone())));
+        with_tables(width, 0, |tables| (tables.switch(1, &mut bytes, 0), tables.switch(1, &mut sent.clone(), 0)));
     let [_, other, sealed] = slots(width);
     match first {
         Ok(Switched::Forward(_, range)) => {

@@ -34,7 +34,7 @@ fn frame(macs: Macs, mac1: &[u64; 2], n: u32) -> Vec<u8> {
     let from = ([10, 77, 2, 10 + (n % 240) as u8], 1024 + (n / 240 % 60_000) as u16);
     let mut f = encap::udp4(macs, from, ([10, 77, 2, 2], 1312))[..encap::UDP4].to_vec();
     let ip = (28 + message.len()) as u16;
-    let checksum = encap::ipv4_checksum(u16::from_be_bytes([f[24], f[25]]), ip);
+    let checksum = encap::ipv4_checksum(u16::from_be_bytes([f[24], f[25]]), ip, 0);
     f[16..18].copy_from_slice(&ip.to_be_bytes());
     f[24..26].copy_from_slice(&checksum.to_be_bytes());
     f[38..40].copy_from_slice(&(ip - 20).to_be_bytes());

@@ -122,7 +122,7 @@ impl Host {
             return self.hand_over(now, &Origin::Direct(from), message, out);
         }
         let start = Start::of(message);
-        match self.tables.switch(now.mono_ns, message)? {
+        match self.tables.switch(now.mono_ns, message, 0)? {
             Switched::Forward(to, range) => {
                 self.depart(&to, message.get(range).ok_or(DropReason::BadLength)?, out);
                 Ok(())

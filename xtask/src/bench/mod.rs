@@ -6,6 +6,7 @@ mod forward;
 mod handshake;
 mod kernel;
 mod sealed;
+mod stream;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -30,6 +31,25 @@ enum What {
     Sealed(Sealed),
     /// What the firewall costs a TCP stream, beside none and one of nftables; as root
     Firewall(Firewall),
+    /// What a TCP stream reaches between two hosts, and what their agents spend on it; as root
+    Stream(Stream),
+}
+
+/// The arguments of `cargo xtask bench stream`.
+#[derive(clap::Args)]
+struct Stream {
+    /// Print one JSON object at the end
+    #[arg(long)]
+    json: bool,
+    /// Rounds, in each of which everything is measured once; the median counts
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Use this rovy binary instead of building one
+    #[arg(long, value_name = "PATH")]
+    binary: Option<std::path::PathBuf>,
+    /// Measure this rovy binary beside it
+    #[arg(long, value_name = "PATH")]
+    other: Option<std::path::PathBuf>,
 }
 
 /// The arguments of `cargo xtask bench firewall`.
@@ -93,8 +113,25 @@ pub(crate) fn run(args: Args) -> Result<()> {
         What::Handshake(args) => handshake(&args),
         What::Flood(args) => flood::run(&args),
         What::Sealed(args) => sealed(&args),
+        What::Stream(args) => stream(&args),
         What::Firewall(args) => firewall(&args),
     }
+}
+
+fn stream(args: &Stream) -> Result<()> {
+    let ways =
+        stream::measure(args.rounds, args.binary.as_deref(), args.other.as_deref(), |what| eprintln!("bench: {what}"))?;
+    if args.json {
+        println!("{}", serde_json::to_string(&ways)?);
+        return Ok(());
+    }
+    println!("a TCP stream between two hosts, median of {} rounds", args.rounds);
+    println!("  {:<45} {:>7} {:>9} {:>12} {:>12}", "way", "Mbit/s", "to kernel", "sender s/GB", "receiver s/GB");
+    for w in &ways {
+        let (rate, ratio, from, to) = (w.mbit_s, w.ratio, w.sender_s_a_gb, w.receiver_s_a_gb);
+        println!("  {:<45} {rate:>7} {ratio:>9.2} {from:>12.2} {to:>12.2}", w.way);
+    }
+    Ok(())
 }
 
 fn firewall(args: &Firewall) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Commands as HTTP requests, both ways: method, path and query. Reads are GET, changes POST.
 
-use super::{Command, Failure, FailureKind};
+use super::{Command, Failure, FailureKind, Fc00Device};
 use crate::config::listenable;
 use crate::fc00::firewall::{RuleError, Sender, Service};
 use crate::identity::PeerId;
@@ -97,8 +97,11 @@ impl Command {
             Self::RouteDel { peer, route: Some(route) } => format!("/v0/route/del?peer={peer}&route={route}"),
             Self::Ping { peer } => format!("/v0/ping?peer={peer}"),
             Self::Trace { peer, probes } => format!("/v0/trace?peer={peer}&probes={probes}"),
-            Self::Fc00Start { ifname: None } => "/v0/fc00/start".into(),
-            Self::Fc00Start { ifname: Some(name) } => format!("/v0/fc00/start?ifname={}", escape(name)),
+            Self::Fc00Start(Fc00Device { ifname, netns, existing }) => {
+                let all = [("ifname", ifname), ("netns", netns), ("existing", existing)];
+                let given = all.iter().filter_map(|(key, v)| v.as_ref().map(|v| format!("{key}={}", escape(v))));
+                joined("/v0/fc00/start", &given.collect::<Vec<_>>())
+            }
             Self::Fc00Stop => "/v0/fc00/stop".into(),
             Self::Fc00Status => "/v0/fc00/status".into(),
             Self::Fc00Allow { services, from } => format!("/v0/fc00/allow?{}", firewall(services, *from)),
@@ -109,7 +112,8 @@ impl Command {
             Self::GiveListener { address, persist } => {
                 format!("/v0/handover/listener?{}{}", escape(address), flag(persist))
             }
-            Self::GiveFc00 => "/v0/handover/fc00".into(),
+            Self::GiveFc00 { netns: None } => "/v0/handover/fc00".into(),
+            Self::GiveFc00 { netns: Some(name) } => format!("/v0/handover/fc00?netns={}", escape(name)),
         };
         let path = target.split('?').next().unwrap_or("");
         (method(path).unwrap_or(Method::Post), target)
@@ -143,7 +147,11 @@ impl Command {
             "/v0/route/del" => Self::RouteDel { peer: query.peer()?, route: query.route()? },
             "/v0/ping" => Self::Ping { peer: query.peer()? },
             "/v0/trace" => Self::Trace { peer: query.peer()?, probes: query.probes()? },
-            "/v0/fc00/start" => Self::Fc00Start { ifname: query.ifname()? },
+            "/v0/fc00/start" => Self::Fc00Start(Fc00Device {
+                ifname: query.ifname()?,
+                netns: query.value("netns"),
+                existing: query.value("existing"),
+            }),
             "/v0/fc00/stop" => Self::Fc00Stop,
             "/v0/fc00/status" => Self::Fc00Status,
             "/v0/fc00/allow" => Self::Fc00Allow { services: query.services()?, from: query.sender()? },
@@ -154,12 +162,16 @@ impl Command {
             "/v0/handover/listener" => {
                 Self::GiveListener { address: query.listener()?, persist: query.flag("persist") }
             }
-            "/v0/handover/fc00" => Self::GiveFc00,
+            "/v0/handover/fc00" => Self::GiveFc00 { netns: query.value("netns") },
             _ => return Err(Failure::new(FailureKind::NotFound, format!("{}: no such path", shorten(path)))),
         };
         query.end()?;
         Ok(command)
     }
+}
+
+fn joined(path: &str, query: &[String]) -> String {
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
 }
 
 /// `/tcp/80&/tcp/443&from=/rovy/PEERID`.

@@ -25,8 +25,9 @@ fn every_command_survives_the_way() {
         Command::RouteDel { peer, route: Some(route) },
         Command::Ping { peer },
         Command::Trace { peer, probes: 3 },
-        Command::Fc00Start { ifname: None },
-        Command::Fc00Start { ifname: Some("r&v%0".into()) },
+        Command::Fc00Start(Fc00Device::default()),
+        Command::Fc00Start(Fc00Device { ifname: Some("r&v%0".into()), ..Fc00Device::default() }),
+        Command::Fc00Start(Fc00Device { netns: Some("a=/b&c".into()), existing: Some("7".into()), ifname: None }),
         Command::Fc00Stop,
         Command::Fc00Status,
         Command::Fc00Allow { services: vec![Service::Tcp(80), Service::Udp(0)], from: None },
@@ -35,7 +36,8 @@ fn every_command_survives_the_way() {
         Command::Fc00Ports,
         Command::Stats,
         Command::Wants,
-        Command::GiveFc00,
+        Command::GiveFc00 { netns: None },
+        Command::GiveFc00 { netns: Some("/proc/1/ns/net".into()) },
     ];
     for yes in [true, false] {
         commands.push(Command::Stop { keep_transit: yes });

@@ -3,8 +3,8 @@
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
-use rovy_common::DropReason;
 use rovy_common::wire::{Data, codec};
+use rovy_common::{DropReason, ecn};
 use zerocopy::FromBytes;
 
 use super::mtu::Fit;
@@ -23,6 +23,11 @@ pub(super) fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
     let header = packet.first_chunk::<IPV6>().filter(|h| h[0] >> 4 == 6)?;
     let at = |i: usize| header[i..].first_chunk::<16>().map(|a| Ipv6Addr::from(*a));
     Some((at(8)?, at(24)?))
+}
+
+/// The ECN bits of an IPv6 packet.
+pub(super) fn congestion(packet: &[u8]) -> u8 {
+    packet.get(1).map_or(ecn::NOT_ECT, |class| class >> 4 & 3)
 }
 
 /// A number that the packets of one connection share: ports where there are some, else the flow label.
@@ -203,7 +208,12 @@ impl Node {
             }
             let session = self.session(index).ok_or(DropReason::NoRoute)?;
             let path = way.unwrap_or_else(|| session.way());
+            let congestion = congestion(buf.get(packet.clone()).unwrap_or_default());
             let message = session.seal(now.mono_ns, codec::IPV6, buf, packet)?;
+            // Behind the seal: marks may change on the way, so they are no part of what is authenticated.
+            if let Some(flags) = buf.get_mut(message.start + 1) {
+                *flags = ecn::with_flags(*flags, congestion);
+            }
             self.watch(now, id, index);
             return Ok(Some(Outgoing { path, message }));
         }

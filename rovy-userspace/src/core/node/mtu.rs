@@ -2,11 +2,12 @@
 
 use std::net::Ipv6Addr;
 
-use rovy_common::DropReason;
 use rovy_common::wire::{self, AEAD_TAG, Data, FRAGMENT_MORE, FRAGMENTED, Fragment, codec};
+use rovy_common::{DropReason, ecn};
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::data::congestion;
 use super::{Action, Inbound, Node, Origin, Path};
 use crate::core::buffer::{HEADROOM, Outgoing, TAILROOM};
 use crate::core::fragment::{self, HEAD, Piece};
@@ -185,6 +186,9 @@ impl Node {
             let session = self.session(index).ok_or(DropReason::NoRoute)?;
             let path = path.clone().unwrap_or_else(|| session.way());
             let message = session.seal(now.mono_ns, codec::FRAGMENT, &mut buf, body)?;
+            if let Some(flags) = buf.get_mut(message.start + 1) {
+                *flags = ecn::with_flags(*flags, congestion(packet));
+            }
             self.pieces.push_back(Sent { buf, out: Outgoing { path, message } });
         }
         Ok(())

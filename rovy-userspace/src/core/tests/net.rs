@@ -186,7 +186,7 @@ impl Net {
         // What was not authentic is not told of, nor what came to its end.
         let passing = std::cell::Cell::new(true);
         let came = if transit {
-            let switched = tables.switch(now.mono_ns, message).inspect_err(|_| passing.set(false));
+            let switched = tables.switch(now.mono_ns, message, 0).inspect_err(|_| passing.set(false));
             switched.and_then(|switched| match switched {
                 Switched::Forward(to, range) => Ok(Some((to, message[range].to_vec()))),
                 Switched::Seal(sealing) => {

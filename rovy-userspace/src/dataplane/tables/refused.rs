@@ -9,6 +9,7 @@ use rovy_common::wire::{ErrorKind, FLAG_LONG_LABEL, QUOTE};
 
 use super::Tables;
 use crate::core::{LEAST_FIT, Node, Now, Quote, Sealed};
+use crate::fc00::packet::MIN_MTU;
 use crate::transport::Endpoint;
 
 /// Bytes of a transit message up to the end of what is quoted.
@@ -88,6 +89,15 @@ impl Tables {
         let plain = TxLink { flags: tx.flags & !tx_flag::SEALED, ..*tx };
         let room = u16::try_from(hop::room(&plain)).ok().filter(|room| usize::from(*room) < length);
         Some((tx.slot as u16, room.unwrap_or(LEAST_FIT)))
+    }
+
+    /// The slot of the link to an endpoint, and the largest message that fits it, transit header included, where the underlay
+    /// carries no more than every IPv6 link does.
+    #[must_use]
+    pub fn least(&self, to: &Endpoint) -> Option<(u16, u16)> {
+        let (tx, _) = self.tx.values().find(|(_, endpoint)| endpoint == to)?;
+        let narrow = TxLink { mtu: tx.mtu.min(MIN_MTU), flags: tx.flags & !tx_flag::SEALED, ..*tx };
+        Some((tx.slot as u16, u16::try_from(hop::room(&narrow)).unwrap_or(u16::MAX)))
     }
 
     /// The largest inner message that fits the link behind a slot with a label of either length, in bytes; `None` when nobody

@@ -6,7 +6,7 @@ use rovy_common::encap;
 use rovy_common::hop::{self, Message, Verdict};
 use rovy_common::label::Label;
 use rovy_common::maps::tx_flag;
-use rovy_common::wire::{Data, FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
+use rovy_common::wire::{Data, FLAG_ECN_MASK, FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
 
 use super::{Switched, Tables};
@@ -79,7 +79,7 @@ impl Tables {
         let label = Label::<W>::read(bytes).ok_or(DropReason::BadLength)?;
         let first = bytes.get(8 * W..).and_then(|b| b.first_chunk::<INNER_MIN>()).ok_or(DropReason::BadLength)?;
         let word = |i: usize| first[i..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
-        let head0 = head::<W>(inner.len())?;
+        let head0 = head::<W>(inner.len())? | u64::from(first[1] & FLAG_ECN_MASK) << 8;
         match hop::opened(&*self, self.width, &rx, head0, &label, [word(0), word(8)]) {
             Verdict::Drop(reason) => {
                 self.refused(rx.slot, reason);

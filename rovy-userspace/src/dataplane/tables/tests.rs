@@ -44,11 +44,11 @@ fn an_update_rewinds_neither_hop_counters_nor_windows() {
     for n in 0..50 {
         let sent = originate(&mut t);
         assert_eq!(counter(&sent), n);
-        assert!(t.switch(1, &mut sent.clone()).is_ok());
+        assert!(t.switch(1, &mut sent.clone(), 0).is_ok());
         // What roaming and a new route of the underlay write.
         let Ok(()) = t.set_receive(&rx(10 + n), endpoint(n as u8));
         let Ok(()) = t.set_transmit(&tx(1400 - n as u32), endpoint(n as u8));
-        assert_eq!(t.switch(1, &mut sent.clone()).err(), Some(DropReason::Replay));
+        assert_eq!(t.switch(1, &mut sent.clone(), 0).err(), Some(DropReason::Replay));
     }
 }
 
@@ -56,7 +56,7 @@ fn an_update_rewinds_neither_hop_counters_nor_windows() {
 fn keys_end_for_sending_and_receiving() {
     let mut t = tables();
     let sent = originate(&mut t);
-    assert_eq!(t.switch(9, &mut sent.clone()).err(), Some(DropReason::Expired));
+    assert_eq!(t.switch(9, &mut sent.clone(), 0).err(), Some(DropReason::Expired));
     let mut buf = vec![0; 72];
     assert_eq!(t.originate(9, 3, &[], &mut buf, 40..72).err(), Some(DropReason::Expired));
 }
@@ -97,11 +97,11 @@ fn slots_that_send_by_the_same_keys_count_together() {
     for n in 0..20 {
         let (to, mut sent) = send(&mut t, if n % 3 == 0 { 3 } else { 4 }, &[]);
         assert_eq!((to, counter(&sent)), (endpoint(1), n));
-        assert!(t.switch(1, &mut sent).is_ok(), "one window takes them all");
+        assert!(t.switch(1, &mut sent, 0).is_ok(), "one window takes them all");
     }
     // Both lead to the neighbour it came from.
     let (_, mut sent) = send(&mut t, 3, &[4]);
-    assert_eq!(t.switch(1, &mut sent).err(), Some(DropReason::UTurn));
+    assert_eq!(t.switch(1, &mut sent, 0).err(), Some(DropReason::UTurn));
     // The link is back: its own keys and counter, and the other slot's go on.
     let Ok(()) = t.set_transmit(&TxLink { counter: 8, ..alias }, endpoint(2));
     assert_eq!(send(&mut t, 4, &[]).0, endpoint(2));

@@ -190,7 +190,7 @@ fn wrap(link: Link, victim: &Victim, n: u32, message: &[u8]) -> Vec<u8> {
     match link {
         Link::Eth => {}
         Link::Udp4 => {
-            let sum = encap::ipv4_checksum(u16::from_be_bytes([frame[24], frame[25]]), udp + 20);
+            let sum = encap::ipv4_checksum(u16::from_be_bytes([frame[24], frame[25]]), udp + 20, 0);
             frame[16..18].copy_from_slice(&(udp + 20).to_be_bytes());
             frame[24..26].copy_from_slice(&sum.to_be_bytes());
             frame[38..40].copy_from_slice(&udp.to_be_bytes());
