@@ -48,7 +48,8 @@ impl Row {
         let binary = binary()?;
         let agent = |n: usize| Agent::with_binary(&binary, &spaces[n], &format!("host {n}"));
         let mut agents = (0..hosts).map(agent).collect::<Result<Vec<_>>>()?;
-        let mut configs = vec![Config { mode, ..Config::default() }; hosts];
+        let allow = vec!["/tcp/0".to_owned(), "/udp/0".to_owned()];
+        let mut configs = vec![Config { mode, allow, ..Config::default() }; hosts];
         for end in [0, hosts - 1] {
             configs[end].tun = Some(TUN.to_owned());
         }
