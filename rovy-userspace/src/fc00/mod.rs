@@ -5,9 +5,11 @@ use std::net::Ipv6Addr;
 
 use crate::netlink::NetlinkError;
 
+pub mod dns;
 mod given;
 pub mod packet;
 pub mod routing;
+pub mod stack;
 pub mod tun;
 
 pub use routing::Routing;
