@@ -2,6 +2,7 @@ use crate::api::Command;
 use crate::config::{XdpMode, listenable};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::names::{Petname, Whom};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -109,8 +110,9 @@ impl From<Xdp> for XdpMode {
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Ping {
-    #[arg(value_name = "PEERID", value_parser = peer)]
-    pub(super) peer: PeerId,
+    /// Its PeerID or name
+    #[arg(value_name = "PEER")]
+    pub(super) peer: Whom,
     /// Echoes to send
     #[arg(short = 'c', long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) count: u32,
@@ -156,13 +158,17 @@ pub(super) enum Question {
     /// The ways to them
     #[command(subcommand)]
     Route(RouteCommand),
+    /// Names for peers, for commands and as NAME.rovy
+    #[command(subcommand)]
+    Name(Name),
     /// The TUN device
     #[command(subcommand)]
     Fc00(Fc00),
     /// Show who sits at each hop of the route to a peer; exit code 1 when the peer does not answer
     Trace {
-        #[arg(value_name = "PEERID", value_parser = peer)]
-        peer: PeerId,
+        /// Its PeerID or name
+        #[arg(value_name = "PEER")]
+        peer: Whom,
         /// Echoes to each hop, 1 to 10
         #[arg(short = 'q', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=10))]
         probes: u8,
@@ -199,16 +205,17 @@ pub(super) enum Peer {
     List,
     /// Connect, such as to /ip4/192.0.2.1/udp/1312/rovy/<PeerID>
     Connect {
-        #[arg(value_parser = peer_address)]
-        multiaddr: Multiaddr,
+        #[arg(value_parser = Whom::at_address)]
+        multiaddr: (Multiaddr, Whom),
         /// Write it into the configuration too
         #[arg(long)]
         persist: bool,
     },
     /// Drop a peer and connect no more
     Disconnect {
-        #[arg(value_name = "PEERID", value_parser = peer)]
-        peer: PeerId,
+        /// Its PeerID or name
+        #[arg(value_name = "PEER")]
+        peer: Whom,
     },
 }
 
@@ -245,16 +252,32 @@ pub(super) enum RouteCommand {
     List,
     /// Route to a peer, such as by /rovyrt/04.2a.0113: this node's slot, then one of each hop
     Add {
-        #[arg(value_name = "PEERID", value_parser = peer)]
-        peer: PeerId,
+        /// Its PeerID or name
+        #[arg(value_name = "PEER")]
+        peer: Whom,
         route: Route,
     },
     /// Remove a route made by hand, or all of a peer
     Del {
-        #[arg(value_name = "PEERID", value_parser = peer)]
-        peer: PeerId,
+        /// Its PeerID or name
+        #[arg(value_name = "PEER")]
+        peer: Whom,
         route: Option<Route>,
     },
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Name {
+    /// Show the names
+    List,
+    /// Give a peer a name
+    Add {
+        name: Petname,
+        #[arg(value_name = "PEERID", value_parser = peer)]
+        peer: PeerId,
+    },
+    /// Take a name away
+    Del { name: Petname },
 }
 
 #[derive(Subcommand, Debug)]
@@ -284,7 +307,9 @@ impl From<Question> for Command {
                 Self::ListenerStop { address, persist }
             }
             Question::Peer(Peer::List) => Self::PeerList,
-            Question::Peer(Peer::Connect { multiaddr: address, persist }) => Self::PeerConnect { address, persist },
+            Question::Peer(Peer::Connect { multiaddr: (address, peer), persist }) => {
+                Self::PeerConnect { address, peer, persist }
+            }
             Question::Peer(Peer::Disconnect { peer }) => Self::PeerDisconnect { peer },
             Question::Discovery(Discovery::List) => Self::DiscoveryList,
             Question::Discovery(Discovery::Enable { kind: Kind::Linklocal, multiaddr: listener }) => {
@@ -296,6 +321,9 @@ impl From<Question> for Command {
             Question::Route(RouteCommand::List) => Self::RouteList,
             Question::Route(RouteCommand::Add { peer, route }) => Self::RouteAdd { peer, route },
             Question::Route(RouteCommand::Del { peer, route }) => Self::RouteDel { peer, route },
+            Question::Name(Name::List) => Self::NameList,
+            Question::Name(Name::Add { name, peer }) => Self::NameAdd { name, peer },
+            Question::Name(Name::Del { name }) => Self::NameDel { name },
             Question::Fc00(Fc00::Start { ifname }) => Self::Fc00Start { ifname },
             Question::Fc00(Fc00::Stop) => Self::Fc00Stop,
             Question::Fc00(Fc00::Status) => Self::Fc00Status,
@@ -308,14 +336,6 @@ impl From<Question> for Command {
 fn listener(text: &str) -> Result<Multiaddr, String> {
     let address: Multiaddr = text.parse().map_err(|e: crate::multiaddr::MultiaddrError| e.why)?;
     listenable(&address).map(|()| address)
-}
-
-fn peer_address(text: &str) -> Result<Multiaddr, String> {
-    let address: Multiaddr = text.parse().map_err(|e: crate::multiaddr::MultiaddrError| e.why)?;
-    match address.peer() {
-        Some(_) => Ok(address),
-        None => Err("append /rovy/<PeerID>, the peer expected there; `rovy info` shows it on the other node".into()),
-    }
 }
 
 fn peer(text: &str) -> Result<PeerId, String> {
@@ -368,8 +388,11 @@ mod tests {
         assert_eq!(ask("rovy fc00 start --ifname r1"), Command::Fc00Start { ifname: Some("r1".into()) });
         assert!(Args::try_parse_from(["rovy"]).unwrap().command.is_none());
         let known = "bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee";
-        let peer = known.parse().unwrap();
+        let peer: Whom = known.parse().unwrap();
         assert_eq!(ask(&format!("rovy trace {known} -q 3")), Command::Trace { peer, probes: 3 });
+        assert_eq!(ask("rovy trace Alice.rovy"), Command::Trace { peer: "alice".parse().unwrap(), probes: 1 });
+        let (name, peer) = ("alice".parse().unwrap(), known.parse().unwrap());
+        assert_eq!(ask(&format!("rovy name add ALICE {known}")), Command::NameAdd { name, peer });
         for (interval, good) in [("0.1", true), ("0.05", false), ("NaN", false), ("-1", false)] {
             assert_eq!(Args::try_parse_from(["rovy", "ping", known, "-i", interval]).is_ok(), good, "{interval}");
         }

@@ -2,10 +2,22 @@
 
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
-    Discovery, Fc00Status, Info, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState, PeerTransit,
+    Discovery, Fc00Status, Info, LinkState, LinkStats, Listener, ListenerState, NameInfo, Peer, PeerState, PeerTransit,
     RouteInfo, RouteSource, Stats, Trace, TraceHop,
 };
 use std::collections::BTreeSet;
+
+pub(super) fn name(n: &NameInfo) -> String {
+    format!("{}.rovy is {} ({})\n\nnext: rovy ping {}\n", n.name, n.peer_id, n.address, n.name)
+}
+
+pub(super) fn names(all: &[NameInfo]) -> String {
+    let Some(first) = all.first() else {
+        return "no names\n\nnext: rovy name add NAME PEERID\n".into();
+    };
+    let rows: Vec<_> = all.iter().map(|n| [n.name.clone(), n.address.to_string(), n.peer_id.to_string()]).collect();
+    format!("{}\nnext: rovy ping {}\n", table(["NAME", "ADDRESS", "PEERID"], &rows), first.name)
+}
 
 fn text(value: Option<&impl ToString>) -> String {
     value.map(ToString::to_string).unwrap_or_default()

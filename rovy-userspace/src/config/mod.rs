@@ -8,8 +8,8 @@ mod schema;
 pub use paths::{Paths, User};
 pub(crate) use schema::listenable;
 pub use schema::{
-    Api, Config, Discovery, Fc00, Limits, Listen, Log, LogFormat, Mtu, Node, Peer, PeerTransit, SlotWidth, Transit,
-    Xdp, XdpMode, free_ethertype,
+    Api, Config, Discovery, Dns, Fc00, Limits, Listen, Log, LogFormat, Mtu, Node, Peer, PeerTransit, SlotWidth,
+    Transit, Xdp, XdpMode, free_ethertype,
 };
 
 use std::path::{Path, PathBuf};

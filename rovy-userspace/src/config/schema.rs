@@ -20,6 +20,8 @@ pub struct Config {
     pub discovery: Discovery,
     /// The host's side of fc00::/8.
     pub fc00: Fc00,
+    /// Names.
+    pub dns: Dns,
     /// The control socket.
     pub api: Api,
     /// Bounds of tables.
@@ -258,6 +260,22 @@ pub struct Fc00 {
 impl Default for Fc00 {
     fn default() -> Self {
         Self { enabled: true, ifname: "rovy0".into(), mtu: Mtu::default() }
+    }
+}
+
+/// `[dns]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// Whether names are answered at fc00::1.
+    pub enabled: bool,
+    /// File of names for peers; relative to the configuration's directory.
+    pub names_file: PathBuf,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { enabled: true, names_file: "names".into() }
     }
 }
 

@@ -3,6 +3,7 @@ use std::str::FromStr;
 
 use super::petname::{PEER_ID_PREFIX, Petname, PetnameError, label};
 use crate::identity::{IdentityError, PeerId};
+use crate::multiaddr::Multiaddr;
 
 /// A peer as people name it: by its PeerID, or by a name that the agent knows.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -35,6 +36,26 @@ impl FromStr for Whom {
             return Ok(Self::Id(text.to_ascii_lowercase().parse()?));
         }
         Ok(Self::Name(text.parse()?))
+    }
+}
+
+impl Whom {
+    /// Divides what `peer connect` takes, such as `/ip4/192.0.2.1/udp/1312/rovy/alice`: where, and whom to expect there.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence.
+    pub fn at_address(text: &str) -> Result<(Multiaddr, Self), String> {
+        let place = |text: &str| text.parse::<Multiaddr>().map_err(|e| e.why);
+        let Some((at, whom)) = text.rsplit_once("/rovy/").filter(|(at, _)| !at.is_empty()) else {
+            place(text)?;
+            return Err("append /rovy/<PeerID>, the peer expected there; `rovy info` shows it on the other node".into());
+        };
+        let address = place(at)?;
+        let whom = whom.parse::<Self>().map_err(|e| e.to_string())?;
+        match address.peer() {
+            None => Ok((address, whom)),
+            Some(_) => Err("two peers are named; only one can be there".into()),
+        }
     }
 }
 
@@ -71,6 +92,24 @@ mod tests {
         }
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(name.to_string().parse(), Ok(name));
+    }
+
+    #[test]
+    fn a_peer_has_a_place() {
+        let (at, whom) = Whom::at_address("/ip4/192.0.2.1/udp/1312/rovy/alice").unwrap();
+        assert_eq!((at.to_string().as_str(), whom), ("/ip4/192.0.2.1/udp/1312", "alice".parse().unwrap()));
+        let (at, whom) = Whom::at_address(&format!("/ethif/rovy/rovy/{KNOWN}")).unwrap();
+        assert_eq!((at.to_string().as_str(), whom), ("/ethif/rovy", KNOWN.parse().unwrap()));
+        for (text, why) in [
+            ("/ip4/192.0.2.1/udp/1312", "append /rovy/<PeerID>"),
+            ("/rovy/alice", "a peer alone"),
+            ("/tcp/80/rovy/alice", "not supported"),
+            ("/ethif/e/rovy/a b", "neither a PeerID nor a name"),
+            (&format!("/ethif/e/rovy/{KNOWN}/rovy/{KNOWN}"), "two peers"),
+        ] {
+            let said = Whom::at_address(text).unwrap_err();
+            assert!(said.contains(why), "{text}: {said}");
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("setup: BPF build: {}", toolchain.describe());
     println!("setup:   rustc      {}", toolchain.compiler.rustc.display());
     println!("setup:   bpf-linker {}", toolchain.linker.display());
-    for program in ["ip", "ping", "nsenter", "ethtool"] {
+    for program in ["ip", "ping", "nsenter", "ethtool", "dig", "curl"] {
         let place = sh::find(program).map_or("missing".to_owned(), |path| path.display().to_string());
         println!("setup:   {program:<10} {place}");
     }

@@ -6,12 +6,14 @@ use super::toolchain;
 use crate::sh;
 
 /// For namespaces and devices: a program and its package.
-const NET: [(&str, &str); 5] = [
+const NET: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("nsenter", "util-linux"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
+    ("dig", "bind9-dnsutils"),
+    ("curl", "curl"),
 ];
 
 /// For other kernels, besides the emulator: the archiver unpacks the modules of newer ones.
