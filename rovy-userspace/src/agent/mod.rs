@@ -16,6 +16,7 @@ mod memory;
 mod names;
 mod options;
 mod remembered;
+mod resolver;
 mod tasks;
 mod transit;
 mod tun;
@@ -250,6 +251,7 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     tokio::task::spawn_local(book::keep(control.clone()));
     tokio::task::spawn_local(names::serve(engine.clone()));
     tokio::task::spawn_local(names::watch(control.clone()));
+    tokio::task::spawn_local(resolver::keep(engine.clone()));
     tokio::task::spawn_local(tasks::watch(engine.clone()));
     tokio::task::spawn_local(tasks::secrets(engine.clone()));
     tokio::task::spawn_local(double::watch(engine.clone()));

@@ -75,6 +75,11 @@ impl Service {
         &self.table
     }
 
+    /// Whether DNS is answered.
+    pub(super) fn serves(&self) -> bool {
+        self.stack.is_some()
+    }
+
     /// Whether a packet of this host is for the agent itself.
     pub(super) fn takes(&self, packet: &[u8]) -> bool {
         self.stack.is_some() && is_ours(packet)

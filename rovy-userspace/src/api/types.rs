@@ -438,6 +438,9 @@ pub struct Wants {
     pub fc00_ifname: String,
     /// MTU of the TUN device in bytes.
     pub fc00_mtu: u16,
+    /// Whether the agent answers DNS behind the TUN device.
+    #[serde(default)]
+    pub dns: bool,
     /// Sizes of the XDP maps; absent when the agent has them, or is to go without.
     pub xdp: Option<MapSizes>,
 }

@@ -7,13 +7,14 @@ use serde::Serialize;
 use super::outcome::{NEGATIVE, No, Outcome, PERMISSION, print};
 use super::table::seconds;
 use crate::dataplane::xdp::{Agent, Left, PIN_ROOT, left};
+use crate::fc00::resolver::{self, Switch};
 use crate::fc00::routing::{LeftOver, left_over};
 use crate::netlink::Netlink;
 
 /// One thing that is wrong.
 #[derive(PartialEq, Eq, Debug, Serialize)]
 struct Finding {
-    /// `crashed`, `kept`, `dead_link`, `stale_rule` or `stale_tun`.
+    /// `crashed`, `kept`, `dead_link`, `stale_rule`, `stale_tun` or `names`.
     kind: &'static str,
     /// What it is about.
     what: String,
@@ -29,23 +30,114 @@ pub(super) fn doctor(json: bool) -> Outcome {
         No::new(code, e.to_string(), Some("sudo rovy doctor".into()))
     })?;
     let mut findings = of_pins(&pins);
-    findings.extend(of_routing(&routing()?));
+    let routing = routing()?;
+    findings.extend(of_routing(&routing));
+    let names = names(&routing.live)?;
+    findings.extend(names.iter().filter_map(Names::finding));
     if json {
-        print(&format!("{:#}\n", serde_json::json!({ "good": findings.is_empty(), "findings": findings })));
-    } else if findings.is_empty() {
-        print("nothing is wrong\n\nnext: rovy\n");
+        let all = serde_json::json!({ "good": findings.is_empty(), "findings": findings, "names": names });
+        print(&format!("{all:#}\n"));
     } else {
         for f in &findings {
             print(&format!("{}: {}\n  next: {}\n", f.what, f.message, f.next));
+        }
+        for n in names.iter().filter(|n| !n.wrong) {
+            print(&format!("{}: {}\n", n.ifname, n.message));
+            n.next.iter().for_each(|next| print(&format!("  next: {next}\n")));
+        }
+        if findings.is_empty() {
+            print("nothing is wrong\n\nnext: rovy\n");
         }
     }
     if findings.is_empty() { Ok(()) } else { Err(No::quiet(NEGATIVE)) }
 }
 
-fn routing() -> Outcome<LeftOver> {
+fn run<T>(look: impl Future<Output = anyhow::Result<T>>) -> Outcome<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let look = async { left_over(&Netlink::new()?).await };
-    runtime.map_err(anyhow::Error::from).and_then(|r| r.block_on(look).map_err(Into::into)).map_err(No::from)
+    runtime.map_err(anyhow::Error::from).and_then(|r| r.block_on(look)).map_err(No::from)
+}
+
+fn routing() -> Outcome<LeftOver> {
+    run(async { Ok(left_over(&Netlink::new()?).await?) })
+}
+
+/// How the programs of this host look up names under .rovy of the agent behind each device.
+fn names(devices: &[String]) -> Outcome<Vec<Names>> {
+    if devices.is_empty() {
+        return Ok(Vec::new());
+    }
+    let answers = resolver::answers();
+    let runs = resolver::resolved_runs().unwrap_or(false);
+    let (switch, module) = (resolver::host_switch().unwrap_or(Switch::Absent), resolver::module().is_some());
+    run(async {
+        let mut all = Vec::new();
+        for ifname in devices {
+            // What resolvectl says when it fails is that it does not ask.
+            let asks = if runs { Some(resolver::resolved_asks(ifname).await.unwrap_or(false)) } else { None };
+            all.push(Names::judge(ifname, answers, asks, switch, module));
+        }
+        Ok(all)
+    })
+}
+
+/// How names are looked up.
+#[derive(PartialEq, Eq, Debug, Serialize)]
+struct Names {
+    /// The device of the agent.
+    ifname: String,
+    /// `systemd-resolved`, `nss`, or nothing.
+    by: Option<&'static str>,
+    /// Whether it is set up and does not work.
+    wrong: bool,
+    /// How it stands.
+    message: String,
+    /// The command that sets it up.
+    next: Option<String>,
+}
+
+impl Names {
+    /// `asks`: whether systemd-resolved asks the agent, `None` where it does not run.
+    fn judge(ifname: &str, answers: bool, asks: Option<bool>, switch: Switch, module: bool) -> Self {
+        let names = |by, wrong, message: &str, next: Option<String>| Self {
+            ifname: ifname.to_owned(),
+            by,
+            wrong,
+            message: message.to_owned(),
+            next,
+        };
+        let (resolved, nss) = (Some("systemd-resolved"), Some("nss"));
+        match (asks, switch) {
+            _ if !answers => {
+                names(None, false, "the agent does not answer DNS: `dns.enabled` is false, or it is busy", None)
+            }
+            (Some(true), _) => names(resolved, false, "systemd-resolved asks the agent for names under .rovy", None),
+            (Some(false), Switch::Absent) => {
+                let all = resolver::settings(ifname).map(|words| format!("sudo resolvectl {}", words.join(" ")));
+                let message = "systemd-resolved runs and does not ask the agent for names under .rovy";
+                names(resolved, true, message, Some(all.join(" && ")))
+            }
+            (_, Switch::Asked) if module => names(nss, false, "glibc asks the NSS module for names under .rovy", None),
+            (_, Switch::Asked) => {
+                let message = "/etc/nsswitch.conf names rovy, and there is no libnss_rovy.so.2";
+                names(nss, true, message, Some("cargo xtask install, or remove rovy from /etc/nsswitch.conf".into()))
+            }
+            (_, Switch::BehindDns) => {
+                let message = "rovy stands behind dns in /etc/nsswitch.conf: names under .rovy are asked for on the internet first";
+                let next = "sudo sed -i '/^hosts:/s/ rovy//' /etc/nsswitch.conf && ".to_owned() + resolver::NSS_COMMAND;
+                names(nss, true, message, Some(next))
+            }
+            (None, Switch::Absent) => {
+                let message = "programs of this host do not find names under .rovy: there is no systemd-resolved, and /etc/nsswitch.conf does not name rovy";
+                let install = if module { "" } else { "cargo xtask install && " };
+                names(None, false, message, Some(format!("{install}{}", resolver::NSS_COMMAND)))
+            }
+        }
+    }
+
+    fn finding(&self) -> Option<Finding> {
+        let next = self.next.clone().unwrap_or_else(|| "rovy name list".into());
+        self.wrong.then(|| Finding { kind: "names", what: self.ifname.clone(), message: self.message.clone(), next })
+    }
 }
 
 fn of_pins(all: &[Left]) -> Vec<Finding> {
@@ -140,7 +232,11 @@ mod tests {
 
     #[test]
     fn what_is_left_of_routing_is_named_too() {
-        let found = of_routing(&LeftOver { rules: vec![(1312, 13_120_007)], devices: vec!["rovy0".into()] });
+        let found = of_routing(&LeftOver {
+            rules: vec![(1312, 13_120_007)],
+            devices: vec!["rovy0".into()],
+            live: vec!["rovy1".into()],
+        });
         assert_eq!(
             next(&found),
             [
@@ -148,5 +244,26 @@ mod tests {
                 ("stale_tun", "sudo ip link del rovy0")
             ]
         );
+    }
+
+    #[test]
+    fn how_names_are_looked_up_is_said_and_what_does_not_work_is_a_finding() {
+        use Switch::{Absent, Asked, BehindDns};
+        let judge = |answers, asks, switch, module| Names::judge("rovy0", answers, asks, switch, module);
+        for (names, by, wrong, next) in [
+            (judge(true, Some(true), Absent, false), Some("systemd-resolved"), false, ""),
+            (judge(true, Some(false), Absent, false), Some("systemd-resolved"), true, "resolvectl dns rovy0 fc00::1"),
+            (judge(true, None, Asked, true), Some("nss"), false, ""),
+            (judge(true, Some(false), Asked, true), Some("nss"), false, ""),
+            (judge(true, None, Asked, false), Some("nss"), true, "cargo xtask install"),
+            (judge(true, None, BehindDns, true), Some("nss"), true, "sed"),
+            (judge(true, None, Absent, true), None, false, resolver::NSS_COMMAND),
+            (judge(true, None, Absent, false), None, false, "cargo xtask install && sudo sed"),
+            (judge(false, Some(false), BehindDns, false), None, false, ""),
+        ] {
+            assert_eq!((names.by, names.wrong), (by, wrong), "{names:?}");
+            assert!(names.next.as_deref().unwrap_or("").contains(next), "{names:?}");
+            assert_eq!(names.finding().is_some(), wrong);
+        }
     }
 }

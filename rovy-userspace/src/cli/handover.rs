@@ -10,9 +10,9 @@ use super::outcome::{NEGATIVE, No, Outcome, PERMISSION, note};
 use crate::api::{Client, ClientError, Command, Failure, FailureKind, MapSizes, Wants};
 use crate::config::{Mtu, SlotWidth, User, free_ethertype};
 use crate::dataplane::xdp;
-use crate::fc00::Fc00Error;
 use crate::fc00::routing::{setup, sweep};
 use crate::fc00::tun::Made;
+use crate::fc00::{Fc00Error, resolver};
 use crate::multiaddr::Multiaddr;
 use crate::netlink::{Netlink, check_ethernet_listener};
 use crate::transport::{TransportError, ethernet};
@@ -111,6 +111,14 @@ async fn fc00(client: &Client, ifname: Option<&str>, sudo: Option<u32>) -> Outco
         Ok(device) => client.hand_over(&Command::GiveFc00, vec![device], sudo).await.map_err(No::from),
         Err(error) => Err(making(error)),
     };
+    // For the same reason this command tells systemd-resolved: it would not listen to the agent's user.
+    if given.is_ok()
+        && wants.dns
+        && resolver::resolved_runs().unwrap_or(false)
+        && let Err(error) = resolver::tell_resolved(made.name()).await
+    {
+        note(&format!("systemd-resolved does not ask for names under .rovy: {error}"));
+    }
     if given.is_err()
         && let Err(error) = routing.teardown().await
     {
@@ -164,6 +172,7 @@ mod tests {
             address: "fc00::1".parse().unwrap(),
             fc00_ifname: "rovy0".into(),
             fc00_mtu: 1376,
+            dns: true,
             xdp: Some(MapSizes { sessions: 1024, slot_width: 1 }),
         }
     }

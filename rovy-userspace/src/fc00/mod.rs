@@ -8,6 +8,7 @@ use crate::netlink::NetlinkError;
 pub mod dns;
 mod given;
 pub mod packet;
+pub mod resolver;
 pub mod routing;
 pub mod stack;
 pub mod tun;

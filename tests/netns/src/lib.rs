@@ -10,6 +10,7 @@ pub mod count;
 pub mod device;
 pub mod flood;
 pub mod line;
+pub mod names;
 pub mod namespace;
 pub mod ping;
 pub mod process;
