@@ -14,6 +14,7 @@ pub mod names;
 pub mod namespace;
 pub mod ping;
 pub mod process;
+pub mod resolved;
 pub mod scratch;
 pub mod skip;
 pub mod stream;

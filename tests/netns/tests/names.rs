@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use rovy_netns::agent::DEADLINE;
 use rovy_netns::names::{Switch, dig};
+use rovy_netns::resolved::Resolved;
 use rovy_netns::{Agent, Config, Line, Link, Mode, Namespace, wait};
 use rovy_userspace::api::{NameInfo, PeerState};
 use std::io::{Read as _, Write as _};
@@ -234,5 +235,91 @@ fn programs_reach_a_peer_by_its_name() -> Result<()> {
     add(&line.a, "router", &line.r.peer_id().to_string())?;
     let connect = line.a.cli(&["peer", "connect", "/ip4/10.77.1.2/udp/1312/rovy/router"])?;
     ensure!(connect.status.success(), "{connect:?}");
+    Ok(())
+}
+
+/// What `rovy doctor` says of names, and whether it finds no fault with that.
+fn doctor(agent: &Agent) -> Result<(serde_json::Value, bool)> {
+    let said: serde_json::Value = serde_json::from_slice(&agent.cli(&["--json", "doctor"])?.stdout)?;
+    let findings = said["findings"].as_array().with_context(|| format!("no findings: {said}"))?;
+    Ok((said["names"].clone(), !findings.iter().any(|f| f["kind"] == "names")))
+}
+
+#[test]
+fn systemd_resolved_asks_the_agent_for_as_long_as_it_runs() -> Result<()> {
+    rovy_netns::root_only!();
+    let ns = Namespace::new("resolved")?;
+    ns.ip("link set lo up")?;
+    let Some(resolved) = Resolved::start(&ns)? else {
+        let lacks = "this machine lacks systemd-resolved or dbus-daemon, and cargo xtask setup could not unpack it";
+        rovy_netns::skip::skip("systemd_resolved_asks_the_agent_for_as_long_as_it_runs", lacks);
+        return Ok(());
+    };
+    let mut agent = Agent::with_binary(&resolved.wrap(&rovy_netns::agent::binary()?)?, &ns, "resolved")?;
+    agent.configure(&Config { tun: Some("rovy0".into()), mode: Mode::Userspace, ..Config::default() })?;
+    agent.start()?;
+    add(&agent, "alice", STRANGER)?;
+    let said = |arguments: &str| -> Result<String> {
+        let output = resolved.resolvectl(arguments)?;
+        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let told = || {
+        wait::until("systemd-resolved to be told", DEADLINE, || {
+            let (domain, server) = (said("domain rovy0")?, said("dns rovy0")?);
+            Ok((domain.contains("~rovy") && domain.contains("~c.f.ip6.arpa") && server.contains("fc00::1"))
+                .then_some(()))
+        })
+    };
+    told().map_err(|e| agent.explain(e))?;
+    ensure!(said("default-route rovy0")?.contains("no"), "everything would be asked of the agent");
+    for (question, answer) in [
+        ("alice.rovy".to_owned(), STRANGERS),
+        (format!("{STRANGER}.rovy"), STRANGERS),
+        (STRANGERS.to_owned(), "alice.rovy"),
+        ("bob.rovy".to_owned(), "not found"),
+    ] {
+        let got = said(&format!("query --legend=no {question}"))?;
+        ensure!(got.contains(answer), "{question}: {got}");
+    }
+    let (names, good) = doctor(&agent)?;
+    ensure!(good && names[0]["by"] == "systemd-resolved" && names[0]["ifname"] == "rovy0", "{names}");
+    // Somebody takes it back: that is seen, with the command that mends it.
+    ensure!(resolved.resolvectl("revert rovy0")?.status.success());
+    let (names, good) = doctor(&agent)?;
+    let next = names[0]["next"].as_str().unwrap_or_default().to_owned();
+    ensure!(!good && next.contains("resolvectl dns rovy0 fc00::1"), "{names}");
+    for command in next.split(" && ") {
+        resolved.resolvectl(command.trim_start_matches("sudo resolvectl "))?;
+    }
+    ensure!(doctor(&agent)?.1, "the command does not mend it");
+
+    // Nothing is left of it, however the agent ends.
+    let undone = || -> Result<()> {
+        let status = said("status")?;
+        ensure!(!status.contains("fc00::1") && !status.contains("~rovy"), "{status}");
+        Ok(())
+    };
+    agent.terminate()?;
+    undone()?;
+    agent.start()?;
+    told().map_err(|e| agent.explain(e))?;
+    agent.kill9()?;
+    wait::until("the device to go", DEADLINE, || Ok(undone().is_ok().then_some(())))?;
+    Ok(())
+}
+
+#[test]
+fn doctor_says_how_names_are_looked_up() -> Result<()> {
+    rovy_netns::root_only!();
+    let (mut agent, ns) = alone()?;
+    let (names, good) = doctor(&agent)?;
+    ensure!(good && names[0]["ifname"] == "rovy0", "{names}");
+    // What this machine has is not for the test to say; without systemd-resolved there it is told how to get there.
+    if names[0]["by"].is_null() {
+        ensure!(names[0]["next"].as_str().is_some_and(|n| n.contains("/etc/nsswitch.conf")), "{names}");
+    }
+    agent.terminate()?;
+    ensure!(doctor(&agent)?.0 == serde_json::json!([]), "no agent, no names");
+    drop(ns);
     Ok(())
 }

@@ -68,6 +68,10 @@ pub fn left(root: &Path) -> Result<Vec<Left>, XdpError> {
         let node = root.join(node);
         for version in names(&node)? {
             let dir = node.join(version);
+            // What others pin there is theirs.
+            if !dir.is_dir() {
+                continue;
+            }
             let names = names(&dir)?;
             let pins = names.iter().filter(|name| Links::is_pin(name)).map(|name| dir.join(name));
             let dead_links = pins.filter(|pin| matches!(sys::link_ifindex(pin), Ok(0))).collect();
