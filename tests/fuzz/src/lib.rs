@@ -4,6 +4,7 @@
 
 mod command;
 mod core;
+mod dns;
 mod files;
 mod gate;
 mod handshake;
@@ -16,6 +17,7 @@ mod wire;
 
 pub use command::command;
 pub use core::core;
+pub use dns::dns;
 pub use files::files;
 pub use gate::gate;
 pub use handshake::handshake;
@@ -29,7 +31,7 @@ pub use wire::{packet, wire};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("wire", wire),
     ("packet", packet),
     ("gate", gate),
@@ -42,5 +44,6 @@ pub const TARGETS: [Target; 13] = [
     ("http", http),
     ("command", command),
     ("kernel", kernel),
+    ("dns", dns),
     ("core", core),
 ];
