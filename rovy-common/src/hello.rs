@@ -205,10 +205,12 @@ pub enum Load {
     Responses = 1,
     /// What belongs to no session: beacons, frames to a group of stations, bytes that cannot be told.
     Others = 2,
+    /// Hellos that the agent is to answer with a cookie reply, where the kernel cannot.
+    Replies = 3,
 }
 
 /// How many buckets [`Load`] names.
-pub const LOADS: u32 = 3;
+pub const LOADS: u32 = 4;
 
 /// Where the state in front of the handshake is kept.
 pub trait Gate {

@@ -9,7 +9,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// Version of these layouts, part of the pin path. Raise it with any change in this file or in
 /// [`crate::count`]: a map of another layout would be adopted silently.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// The first layout whose maps of links ([`RxLink`], [`ReplayWords`], [`TxLink`], `SLOTS`, `COUNTERS`, `PORTS`) are those of
 /// [`LAYOUT`]. An agent goes on with the links of such a layout without losing a packet; whoever changes one of these maps
@@ -248,9 +248,12 @@ pub struct LocalKey {
     pub addr: [u8; 16],
     /// UDP: the port, as in the packet. Ethernet: the interface.
     pub port_or_ifindex: u32,
-    /// One of [`kind`]; 0 for the interface itself.
+    /// One of [`kind`]; 0 for the interface itself, 255 for its being mute.
     pub kind: u32,
 }
+
+/// Stands for [`kind`] in the entry of a device that cannot send back.
+const MUTE: u32 = 255;
 
 impl LocalKey {
     /// The entry that tells an interface's MAC address.
@@ -258,6 +261,13 @@ impl LocalKey {
     #[must_use]
     pub const fn interface(ifindex: u32) -> Self {
         Self { addr: [0; 16], port_or_ifindex: ifindex, kind: 0 }
+    }
+
+    /// The entry that is there while a device loses what its XDP program sends back.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mute(ifindex: u32) -> Self {
+        Self { addr: [0; 16], port_or_ifindex: ifindex, kind: MUTE }
     }
 }
 

@@ -6,8 +6,8 @@ use crate::packet::{Packet, word64};
 use crate::parse::Frame;
 use crate::{maps, reply, tally};
 use rovy_common::encap;
-use rovy_common::hello::{self, Sealed, Verdict, Whence};
-use rovy_common::maps::{Config, kind};
+use rovy_common::hello::{self, Load, Sealed, Verdict, Whence};
+use rovy_common::maps::{Config, LocalKey, kind};
 use rovy_common::wire::{Hello, MessageType, Response};
 use rovy_common::{DropReason, UpReason};
 
@@ -24,7 +24,15 @@ pub fn run(packet: &mut Packet, frame: &Frame, config: &Config) -> u32 {
     if frame.first as u8 == MessageType::Response as u8 && !maps::is_given(receiver) {
         return tally::drop(packet, DropReason::UnknownIndex, receiver);
     }
-    match hello::judge(&Gate::now(), &config.mac1, &config.limits, &m, &Whence::of(&frame.source)) {
+    let gate = Gate::now();
+    match hello::judge(&gate, &config.mac1, &config.limits, &m, &Whence::of(&frame.source)) {
+        // What the device would lose, the agent answers, as far as it is let.
+        Verdict::Reply(_) if maps::is_local(&LocalKey::mute(frame.source.ifindex)) => {
+            match hello::within(&gate, &config.limits, Load::Replies) {
+                Verdict::Admit => tally::up(UpReason::Control),
+                _ => tally::drop(packet, DropReason::BadMac2, index),
+            }
+        }
         Verdict::Admit => tally::up(UpReason::Control),
         Verdict::Drop(reason) => tally::drop(packet, reason, index),
         Verdict::Reply(words) if reply::write(packet, &frame.source, &words) => tally::answered(),

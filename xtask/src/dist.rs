@@ -14,7 +14,8 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-/// Packs the binary, the NSS module, its unit, the licences and the README; the archive depends on nothing but its files.
+/// Packs the binary, the NSS module, its unit, manual pages, completions, the licences and the README; the archive depends on
+/// nothing but its files.
 ///
 /// # Errors
 ///
@@ -32,6 +33,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for file in files.iter().chain([&binary, &module, &install::unit()]) {
         let target = dir.join(file.file_name().context("a file without a name")?);
         fs::copy(file, &target).with_context(|| format!("cannot copy {} into the archive", file.display()))?;
+    }
+
+    for (made, place) in install::described(&binary)? {
+        let target = dir.join(place);
+        fs::create_dir_all(target.parent().context("a place without a directory")?)?;
+        fs::copy(&made, &target).with_context(|| format!("cannot copy {} into the archive", made.display()))?;
     }
 
     let archive = dist.join(format!("{name}.tar.gz"));

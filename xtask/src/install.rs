@@ -40,6 +40,40 @@ pub(crate) fn build_module() -> Result<PathBuf> {
     Ok(named)
 }
 
+/// What the binary says about itself, made anew: manual pages and completions, as paths below a prefix.
+///
+/// # Errors
+///
+/// When the binary does not run or the directory cannot be written.
+pub(crate) fn described(binary: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let dir = sh::target("share");
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+    }
+    let man = dir.join("man/man1");
+    fs::create_dir_all(&man).with_context(|| format!("cannot create {}", man.display()))?;
+    sh::run(sh::cmd(binary).arg("man").arg(&man))?;
+    let mut files = Vec::new();
+    for page in fs::read_dir(&man)? {
+        let page = page?;
+        files.push((page.path(), Path::new("share/man/man1").join(page.file_name())));
+    }
+    files.sort();
+    for (shell, place) in COMPLETIONS {
+        let made = dir.join(shell);
+        fs::write(&made, sh::read(sh::cmd(binary).args(["completions", shell]))?)?;
+        files.push((made, place.into()));
+    }
+    Ok(files)
+}
+
+/// Where each shell looks, below a prefix.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", "share/bash-completion/completions/rovy"),
+    ("zsh", "share/zsh/site-functions/_rovy"),
+    ("fish", "share/fish/vendor_completions.d/rovy.fish"),
+];
+
 /// The unit in the repository, for the usual prefix.
 pub(crate) fn unit() -> PathBuf {
     sh::root().join("packaging/rovy.service")
@@ -72,6 +106,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let unit = sh::target("rovy.service");
     fs::write(&unit, unit_for(&text, &target)).with_context(|| format!("cannot write {}", unit.display()))?;
     put("0644", &unit, &prefix.join("lib/systemd/system/rovy.service"))?;
+    for (made, place) in described(&built)? {
+        put("0644", &made, &prefix.join(place))?;
+    }
     println!("installed {}; next: sudo rovy start, or: sudo systemctl enable --now rovy", target.display());
     Ok(())
 }

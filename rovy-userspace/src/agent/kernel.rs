@@ -192,6 +192,14 @@ impl Kernel {
                 addr[..6].copy_from_slice(&mac);
                 wanted.insert(LocalKey { addr, port_or_ifindex: interface.index, kind: kind::ETHERNET });
             }
+            // A veth drops what native XDP sends back while nothing polls its peer.
+            let native = self.attached.get(&interface.index).is_some_and(|a| a.mode == Mode::Native);
+            if native && interface.kind.as_deref() == Some("veth") {
+                let able = self.transmit.entry(interface.index);
+                if *able.or_insert_with(|| features::can_transmit_redirected(interface.index)) == Transmit::No {
+                    wanted.insert(LocalKey::mute(interface.index));
+                }
+            }
             let bound = |ip: &IpAddr, at: &SocketAddr| {
                 at.ip() == *ip || (at.ip().is_unspecified() && at.is_ipv4() == ip.is_ipv4())
             };

@@ -17,6 +17,7 @@ mod names;
 mod options;
 mod remembered;
 mod resolver;
+mod service;
 mod tasks;
 mod transit;
 mod tun;
@@ -37,7 +38,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
-use crate::api::Server;
+use crate::api::{Server, metrics_tcp};
 use crate::config::{Config, PeerTransit, Transit, XdpMode};
 use crate::core::{Budget, Node, NodeConfig, Psk, mac1_key};
 use crate::dataplane::xdp::Params;
@@ -61,6 +62,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let (stop_api, stopped) = oneshot::channel::<()>();
     let (bound, socket_ready) = std::sync::mpsc::channel();
     let socket = options.paths.socket.clone();
+    let metrics = options.config.api.metrics_tcp;
     let api = std::thread::Builder::new().name("rovy-api".into()).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -70,6 +72,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
             match Server::bind(&socket) {
                 Ok(server) => {
                     let _ = bound.send(Ok(()));
+                    if let Some(address) = metrics {
+                        match metrics_tcp::bind(address).await {
+                            Ok(listener) => drop(tokio::spawn(metrics_tcp::serve(listener, requests.clone()))),
+                            Err(error) => tracing::warn!(%address, %error, "no metrics there"),
+                        }
+                    }
                     server.run(requests, async move { drop(stopped.await) }).await;
                 }
                 Err(error) => drop(bound.send(Err(error.into()))),
@@ -263,7 +271,10 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     for (peer, endpoints) in neighbours {
         control.reconnect(peer, endpoints);
     }
-    ready(&views::info(&control), &views::listeners(&control), &views::fc00(&control));
+    let listeners = views::listeners(&control);
+    ready(&views::info(&control), &listeners, &views::fc00(&control));
+    service::ready(listeners.len());
+    tokio::task::spawn_local(service::live());
     tasks::until_stopped(signals, stopping, &control).await
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::commands::Control;
 use super::engine::Shared;
 use super::linker::{self, NextHop};
-use super::{REQUESTS, book, clock, memory, tun};
+use super::{REQUESTS, book, clock, memory, service, tun};
 use crate::api::Request;
 use crate::netlink::{Change, watch};
 
@@ -189,6 +189,7 @@ pub(super) async fn until_stopped(
         _ = signals.restart.recv() => true,
     };
     tracing::info!(keep_transit, "stopping");
+    service::stopping();
     memory::finish(&control.engine);
     book::finish(control);
     if let Err(error) = tun::stop(&control.engine).await {

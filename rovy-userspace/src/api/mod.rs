@@ -4,6 +4,8 @@ pub mod client;
 mod command;
 mod descriptors;
 mod http;
+pub mod metrics;
+pub mod metrics_tcp;
 pub mod server;
 mod socket;
 mod types;

@@ -1,6 +1,7 @@
 //! The agent's side: a unix socket that only its owner can open, one request a connection.
 
 use super::descriptors::{self, Received, Stream};
+use super::metrics::{self, Snapshot};
 use super::socket::{self, Bound};
 use super::{Command, Failure, FailureKind, Reply, Request, Requests, http};
 use axum::Router;
@@ -13,11 +14,14 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+/// Where the counters are, as OpenMetrics.
+pub(super) const METRICS: &str = "/metrics";
 /// No command has a body; what is larger is refused unread.
 const MAX_BODY: usize = 64 * 1024;
 /// How long a command may take.
@@ -131,14 +135,18 @@ async fn connection(stream: UnixStream, requests: Arc<Requests>) {
     let received = Received::new(root);
     let stream = Stream::taking(stream, received.clone());
     let router = Router::new().fallback(handle).layer(DefaultBodyLimit::max(MAX_BODY));
-    let router: Router = router.with_state(Connection { requests, received });
+    serve_stream(stream, router.with_state(Connection { requests, received })).await;
+}
+
+/// Serves one connection, for as long as one may take.
+pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, router: Router) {
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.keep_alive(false);
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     match timeout(CONNECTION, served).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a client of the control socket went wrong"),
-        Err(_) => tracing::debug!("a client of the control socket was too slow"),
+        Ok(Err(error)) => tracing::debug!(%error, "a client of the API went wrong"),
+        Err(_) => tracing::debug!("a client of the API was too slow"),
     }
 }
 
@@ -151,29 +159,62 @@ async fn handle(
     if let Err(rejection) = body {
         return refuse(rejection.status(), &Failure::new(FailureKind::Usage, rejection.body_text()));
     }
+    if uri.path() == METRICS {
+        return if method == Method::GET { scrape(&requests).await } else { not_allowed(METRICS, "GET", &method) };
+    }
     let command = match Command::from_http(uri.path(), uri.query().unwrap_or("")) {
         Ok(command) => command,
         Err(failure) => return refuse(status(failure.kind), &failure),
     };
     let takes = http::method(uri.path()).unwrap_or(http::Method::Post).name();
     if method.as_str() != takes {
-        let failure = Failure::new(FailureKind::Usage, format!("{} takes {takes}, not {method}", uri.path()));
-        let allow = [(header::ALLOW, takes)];
-        return (allow, refuse(StatusCode::METHOD_NOT_ALLOWED, &failure)).into_response();
+        return not_allowed(uri.path(), takes, &method);
     }
     let descriptors = match accept(&command, &received) {
         Ok(descriptors) => descriptors,
         Err(failure) => return refuse(status(failure.kind), &failure),
     };
-    match timeout(COMMAND, ask(&requests, command, descriptors)).await {
-        Ok(Ok(reply)) => json(StatusCode::OK, &reply),
-        Ok(Err(failure)) => refuse(status(failure.kind), &failure),
+    match within_time(ask(&requests, command, descriptors)).await {
+        Ok(reply) => json(StatusCode::OK, &reply),
+        Err(response) => response,
+    }
+}
+
+async fn within_time<T>(answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Response> {
+    match timeout(COMMAND, answer).await {
+        Ok(answer) => answer.map_err(|failure| refuse(status(failure.kind), &failure)),
         Err(_) => {
             let failure = Failure::new(FailureKind::Unavailable, "the agent did not answer in 10 seconds")
                 .with_next("look into its log, and try again");
-            refuse(StatusCode::GATEWAY_TIMEOUT, &failure)
+            Err(refuse(StatusCode::GATEWAY_TIMEOUT, &failure))
         }
     }
+}
+
+fn not_allowed(path: &str, takes: &'static str, method: &Method) -> Response {
+    let failure = Failure::new(FailureKind::Usage, format!("{path} takes {takes}, not {method}"));
+    ([(header::ALLOW, takes)], refuse(StatusCode::METHOD_NOT_ALLOWED, &failure)).into_response()
+}
+
+/// Answers a scrape of the metrics.
+pub(super) async fn scrape(requests: &Requests) -> Response {
+    match within_time(snapshot(requests)).await {
+        Ok(snapshot) => match snapshot.text() {
+            Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+            Err(error) => {
+                refuse(StatusCode::INTERNAL_SERVER_ERROR, &Failure::new(FailureKind::Internal, error.to_string()))
+            }
+        },
+        Err(response) => response,
+    }
+}
+
+async fn snapshot(requests: &Requests) -> Result<Snapshot, Failure> {
+    let other = || Failure::new(FailureKind::Internal, "the agent answered something else");
+    let Reply::Info(info) = ask(requests, Command::Info, Vec::new()).await? else { return Err(other()) };
+    let Reply::Stats(stats) = ask(requests, Command::Stats, Vec::new()).await? else { return Err(other()) };
+    let Reply::Peers(peers) = ask(requests, Command::PeerList, Vec::new()).await? else { return Err(other()) };
+    Ok(Snapshot { info, stats: *stats, peers })
 }
 
 /// The descriptors of a command: those that give have some and come from root, all others have none.

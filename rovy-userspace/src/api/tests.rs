@@ -26,6 +26,23 @@ fn info() -> Info {
     }
 }
 
+fn stats() -> Stats {
+    let drops = Drops { kernel: [("bad_tag".to_owned(), 7)].into(), ..Drops::default() };
+    Stats { drops, ..Stats::default() }
+}
+
+fn peer() -> Peer {
+    let unknown = ["endpoint", "kind", "slot", "slot_text", "rtt_us", "last_seen_s", "last_seen", "why"];
+    let mut value = serde_json::json!({
+        "peer_id": PEER, "address": info().address, "state": "connected", "direct": true, "configured": true,
+        "rx_packets": 1, "rx_bytes": 2, "tx_packets": 3, "tx_bytes": 4, "transit": "kernel", "source": "configured",
+    });
+    for name in unknown {
+        value[name] = serde_json::Value::Null;
+    }
+    serde_json::from_value(value).unwrap()
+}
+
 /// What a small agent would say.
 fn answer(command: &Command) -> Result<Reply, Failure> {
     match command {
@@ -34,7 +51,8 @@ fn answer(command: &Command) -> Result<Reply, Failure> {
         Command::PeerDisconnect { .. } => {
             Err(Failure::new(FailureKind::NotFound, "no such peer").with_next("rovy peer list"))
         }
-        Command::Stats => Ok(Reply::Stats(Box::default())),
+        Command::Stats => Ok(Reply::Stats(Box::new(stats()))),
+        Command::PeerList => Ok(Reply::Peers(vec![peer()])),
         _ => Ok(Reply::Done),
     }
 }
@@ -86,7 +104,7 @@ async fn commands_reach_the_agent_and_answers_come_back() {
     let value = client.call(&Command::Info).await.unwrap();
     assert_eq!(serde_json::from_value::<Info>(value).unwrap(), info());
     let value = client.call(&Command::Stats).await.unwrap();
-    assert_eq!(serde_json::from_value::<Stats>(value).unwrap(), Stats::default());
+    assert_eq!(serde_json::from_value::<Stats>(value).unwrap(), stats());
     assert_eq!(client.call(&Command::Stop { keep_transit: true }).await.unwrap()["stopped"], true);
     let start = Command::ListenerStart { address: "/ethif/wlp3s0".parse().unwrap(), persist: true };
     assert_eq!(client.call(&start).await.unwrap()["done"], true);
@@ -95,6 +113,46 @@ async fn commands_reach_the_agent_and_answers_come_back() {
             assert_eq!((f.kind, f.next.as_deref()), (FailureKind::NotFound, Some("rovy peer list")));
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_open_metrics() {
+    let agent = Fixture::new();
+    let text = agent.raw("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    assert!(text.contains("content-type: application/openmetrics-text; version=1.0.0"), "{text}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    for line in [
+        "# TYPE rovy_dropped_packets counter",
+        "rovy_dropped_packets_total{by=\"kernel\",reason=\"bad_tag\"} 7",
+        "rovy_uptime_seconds{} 3",
+        "rovy_peer_connected{peer_id=",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(agent.raw("POST /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.starts_with("HTTP/1.1 405"));
+}
+
+#[tokio::test]
+async fn metrics_over_tcp_and_nothing_else() {
+    let elsewhere = metrics_tcp::bind("192.0.2.1:0".parse().unwrap()).await.unwrap_err();
+    assert!(elsewhere.to_string().contains("loopback"), "{elsewhere}");
+    let listener = metrics_tcp::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let (requests, mut commands) = mpsc::channel::<Request>(4);
+    tokio::spawn(metrics_tcp::serve(listener, requests));
+    tokio::spawn(async move {
+        while let Some(request) = commands.recv().await {
+            let _ = request.reply.send(answer(&request.command));
+        }
+    });
+    for (path, status) in [("/metrics", 200), ("/v0/info", 404), ("/v0/stop", 404)] {
+        let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {text}");
     }
 }
 

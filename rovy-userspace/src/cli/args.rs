@@ -33,8 +33,21 @@ pub(super) enum Group {
     /// Make and check keyfiles
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Check a configuration file without starting anything; exit code 1 when it is wrong
+    Check {
+        /// The file; the one that `rovy start` would read when absent
+        file: Option<PathBuf>,
+    },
     /// Look for what is wrong on this host; exit code 1 when something is
     Doctor,
+    /// Print what makes a shell complete rovy's commands
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man { directory: PathBuf },
     /// Send echoes to a peer over the route in use; exit code 1 when none comes back
     Ping(Ping),
     #[command(flatten)]

@@ -3,8 +3,8 @@
 use super::args::Init;
 use super::outcome::{NEGATIVE, No, Outcome, print, start_command};
 use super::table::list;
-use crate::config::{Paths, User, persist};
-use crate::identity::{SecretKey, keyfile};
+use crate::config::{Config, Paths, User, persist};
+use crate::identity::{SecretKey, keyfile, psk};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -96,6 +96,31 @@ pub(super) fn key_inspect(file: &Path, json: bool) -> Outcome {
     } else {
         print(&list(&[("peer id", peer.to_string()), ("address", address.to_string())]));
     }
+    Ok(())
+}
+
+/// `rovy check`
+pub(super) fn check(file: Option<&Path>, json: bool) -> Outcome {
+    let usual = Paths::new(&User::current(), None).config;
+    let file = file.unwrap_or(&usual);
+    let config = Config::load(file)?;
+    let dir = file.parent().unwrap_or(Path::new(""));
+    let mut warnings = Vec::new();
+    let files = config.node.psk_file.iter().chain(config.peers.iter().filter_map(|p| p.psk_file.as_ref()));
+    for psk in files {
+        let psk = psk::load(&dir.join(psk)).map_err(|e| No::new(NEGATIVE, e.to_string(), None))?;
+        warnings.extend(psk.warnings.iter().map(ToString::to_string));
+    }
+    if json {
+        let ok = serde_json::json!({ "config": file, "ok": true, "peers": config.peers.len(), "warnings": warnings });
+        print(&format!("{ok:#}\n"));
+        return Ok(());
+    }
+    for warning in &warnings {
+        let _ = writeln!(std::io::stderr(), "rovy: warning: {warning}");
+    }
+    let (listeners, peers) = (config.listen.addresses.len(), config.peers.len());
+    print(&format!("{}: ok, {listeners} listeners, {peers} peers\n", file.display()));
     Ok(())
 }
 

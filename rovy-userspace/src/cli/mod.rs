@@ -4,6 +4,7 @@ mod args;
 mod ask;
 mod doctor;
 mod files;
+mod generated;
 mod handover;
 mod outcome;
 mod ping;
@@ -49,6 +50,9 @@ fn run(args: Args) -> Outcome {
         Some(Group::Key(KeyCommand::New { file })) => files::key_new(file.as_deref(), args.json),
         Some(Group::Key(KeyCommand::Inspect { file })) => files::key_inspect(&file, args.json),
         Some(Group::Start(start)) => start::start(*start, args.socket, args.json),
+        Some(Group::Check { file }) => files::check(file.as_deref(), args.json),
+        Some(Group::Completions { shell }) => generated::completions(shell),
+        Some(Group::Man { directory }) => generated::manual(&directory),
         Some(Group::Doctor) => doctor::doctor(args.json),
         Some(Group::Ping(ping)) => ping::ping(&ping, args.socket.as_deref(), args.json),
         Some(Group::Ask(question)) => ask::ask(question, args.socket.as_deref(), args.json),

@@ -15,7 +15,18 @@ pub(super) fn invalid(path: &Path, text: &str, span: Option<Range<usize>>, messa
         column: before[start..].chars().count() + 1,
         key: key_at(text, at),
         // The parser's messages run over several lines; an error is one.
-        message: message.trim().replace('\n', ", "),
+        message: hint(message.trim().replace('\n', ", ")),
+    }
+}
+
+/// With "unknown field `nod`, expected one of `node`, .." says which one was meant, where one is much like it.
+fn hint(message: String) -> String {
+    let mut names = message.split('`').skip(1).step_by(2);
+    let Some(given) = names.next().filter(|_| message.starts_with("unknown ")) else { return message };
+    let near = names.map(|name| (strsim::jaro_winkler(given, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match near {
+        Some((likeness, name)) if likeness > 0.8 => format!("{message}; did you mean `{name}`?"),
+        _ => message,
     }
 }
 

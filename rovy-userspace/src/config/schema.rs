@@ -113,6 +113,17 @@ impl Default for Listen {
     }
 }
 
+/// Metrics tell who talks to whom, and are for this host alone.
+fn loopback<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let address = Option::<SocketAddr>::deserialize(deserializer)?;
+    match address.filter(|a| !a.ip().is_loopback()) {
+        Some(other) => {
+            Err(serde::de::Error::custom(format!("{other} is not a loopback address, such as 127.0.0.1:9312")))
+        }
+        None => Ok(address),
+    }
+}
+
 /// Refuses what cannot be listened on, so that it is found when the file is read.
 fn listen_addresses<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Multiaddr>, D::Error> {
     let addresses = Vec::<Multiaddr>::deserialize(deserializer)?;
@@ -321,6 +332,9 @@ impl TryFrom<u16> for Mtu {
 pub struct Api {
     /// Path of the control socket; the usual place when absent.
     pub socket: Option<PathBuf>,
+    /// Loopback address and port to serve the metrics on, beside the control socket.
+    #[serde(deserialize_with = "loopback")]
+    pub metrics_tcp: Option<SocketAddr>,
 }
 
 /// `[limits]`

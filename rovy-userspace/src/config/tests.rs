@@ -45,6 +45,7 @@ fn what_the_default_file_comments_out_is_the_default() {
     let mut config = parse(&on).unwrap();
     assert_eq!(config.api.socket.take(), Some("/run/rovy/api.sock".into()));
     assert_eq!(config.node.psk_file.take(), Some("network.psk".into()), "an example, too");
+    assert_eq!(config.api.metrics_tcp.take(), "127.0.0.1:9312".parse().ok(), "an example, too");
     assert_eq!(config, Config::default());
     assert!(on.matches("\nmtu = ").count() == 1 && on.contains("\nxdp.mode"));
 }
@@ -89,7 +90,9 @@ fn errors_name_file_line_and_key() {
         ("[limits]\nhandshakes = 1\n", 2, "limits.handshakes", "2 to 65536"),
         ("[limits]\n\nsessions = 1\n", 3, "limits.sessions", "16 to 65536"),
         ("[node]\nslot_width = 3\n", 2, "node.slot_width", "1 or 2"),
-        ("[node]\nslotwidth = 1\n", 2, "node.slotwidth", "unknown field"),
+        ("[node]\nslotwidth = 1\n", 2, "node.slotwidth", "did you mean `slot_width`?"),
+        ("[nod]\nslot_width = 1\n", 1, "nod", "did you mean `node`?"),
+        ("[node]\nzzz = 1\n", 2, "node.zzz", "unknown field `zzz`, expected one of"),
         ("[log]\nlevel = 'loud=x=y'\n", 2, "log.level", ""),
         ("[fc00]\nifname = 'a/b'\n", 2, "fc00.ifname", "name of an interface"),
         ("[fc00]\nenabled = 1\n", 2, "fc00.enabled", "invalid type"),
@@ -221,4 +224,12 @@ fn a_peer_that_stands_there_twice_is_refused_with_its_line() {
     let error = parse(&format!("peer = [\n  {{ id = '{PEER}' }},\n  {{ id = '{PEER}' }},\n]\n")).unwrap_err();
     assert!(error.to_string().starts_with("/etc/rovy/config.toml:3:10: "), "{error}");
     assert!(parse(&entry).is_ok());
+}
+
+#[test]
+fn metrics_tcp_is_for_this_host() {
+    assert!(parse("[api]\nmetrics_tcp = '[::1]:9312'").is_ok());
+    for bad in ["0.0.0.0:9312", "192.0.2.1:9312", "localhost", "127.0.0.1"] {
+        assert!(parse(&format!("[api]\nmetrics_tcp = '{bad}'")).is_err(), "{bad}");
+    }
 }

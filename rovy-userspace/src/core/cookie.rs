@@ -57,6 +57,11 @@ impl Asked {
         Self { message, paths, replies: 0 }
     }
 
+    /// The hello, without mac2, to be sent over a path where the peer is.
+    pub(super) fn again(&mut self, path: &Path) -> Vec<u8> {
+        self.also(path).unwrap_or_else(|| self.message.clone())
+    }
+
     /// The hello, without mac2, to be sent over one more path; `None` when it went over enough of them, or over this one.
     pub(super) fn also(&mut self, path: &Path) -> Option<Vec<u8>> {
         if self.paths.len() >= 2 * PATHS || self.paths.contains(path) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rovy_common::encap::{self, Macs};
-use rovy_common::hello::{self, Bucket, Load, Prefix, Sealed, Verdict, Whence};
+use rovy_common::hello::{self, Bucket, LOADS, Load, Prefix, Sealed, Verdict, Whence};
 use rovy_common::hop::Message;
 use rovy_common::maps::{Limits, Rate, Secrets, TxLink, kind};
 use rovy_common::siphash::Key;
@@ -37,7 +37,7 @@ type Cells = Rc<[Cell<u64>; 2]>;
 #[derive(Default)]
 pub(crate) struct Gate {
     sources: RefCell<BTreeMap<Prefix, Cells>>,
-    loads: [Cells; 3],
+    loads: [Cells; LOADS as usize],
 }
 
 pub(crate) struct One(Cells, usize);
@@ -80,11 +80,15 @@ impl Gate {
     }
 
     /// What is counted about a hello or response; `CookieReply` stands for an answer.
-    pub(crate) fn admit(&self, p: &Parsed, message: &[u8]) -> Counter {
+    pub(crate) fn admit(&self, p: &Parsed, message: &[u8], mute: bool) -> Counter {
         let m = Sealed::read(message).unwrap();
         match hello::judge(self, &MAC1, &LIMITS, &m, &Whence::of(&p.source)) {
             Verdict::Admit => Counter::Up(UpReason::Control),
             Verdict::Drop(reason) => Counter::Drop(reason),
+            Verdict::Reply(_) if mute => match hello::within(self, &LIMITS, Load::Replies) {
+                Verdict::Admit => Counter::Up(UpReason::Control),
+                _ => Counter::Drop(DropReason::BadMac2),
+            },
             Verdict::Reply(_) => Counter::CookieReply,
         }
     }
@@ -206,6 +210,12 @@ pub(crate) fn run(b: &mut Bench) {
         b.case("tokens of a proven source", &wrap(header.clone(), &hello(n, Some(&proof))), control);
     }
     b.case("no more of them", &wrap(header, &hello(9, Some(&proof))), dropped(DropReason::RateLimited));
+    b.mute(true);
+    for n in 0..UNPROVEN as u16 {
+        b.case("the agent answers", &wrap(header_from(130 + n, kind::UDP4), &hello(1, None)), control);
+    }
+    b.case("nobody does", &wrap(header_from(195, kind::UDP4), &hello(1, None)), dropped(DropReason::BadMac2));
+    b.mute(false);
 }
 
 /// Six responses have been taken so far.

@@ -121,6 +121,18 @@ impl Bench {
         assert_eq!(counts, self.expected, "{what}: a counter that has no name");
     }
 
+    /// Has the device lose what the program sends back, or not any more.
+    fn mute(&mut self, mute: bool) {
+        let (key, xdp) = (LocalKey::mute(1), self.xdp.as_mut().expect("open"));
+        if mute {
+            xdp.add_local(key).expect("add_local");
+            self.model.locals.insert(key);
+        } else {
+            xdp.remove_local(key).expect("remove_local");
+            self.model.locals.remove(&key);
+        }
+    }
+
     /// One named case: verdict, bytes and exactly this counter.
     fn case(&mut self, what: &str, frame: &[u8], counter: Option<Counter>) {
         let outcome = self.check(frame, what);

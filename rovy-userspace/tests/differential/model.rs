@@ -163,7 +163,7 @@ impl Model {
     fn admit(&self, p: &Parsed, message: &[u8]) -> Counter {
         match wire::receiver_index(MessageType::from_byte(message[0]).unwrap(), message) {
             Some(index) if !self.given.contains(&index) => Counter::Drop(DropReason::UnknownIndex),
-            _ => self.gate.admit(p, message),
+            _ => self.gate.admit(p, message, self.locals.contains(&LocalKey::mute(p.source.ifindex))),
         }
     }
 

@@ -187,7 +187,7 @@ impl Node {
             return Ok(());
         }
         let newest = self.peers.get(&id).map_or_else(|| self.stamps.of(id), |p| p.newest);
-        if incoming.timestamp <= newest || self.overrules(now, id, &incoming.timestamp) {
+        if incoming.timestamp <= newest || self.overrules(now, origin, id, &incoming.timestamp) {
             return Err(DropReason::BadHandshake);
         }
         self.admit(now.mono_ns, origin, id)?;
@@ -228,12 +228,22 @@ impl Node {
     }
 
     /// Whether a peer's hello loses against this node's own of the same moment: the greater PeerID's hello is the one
-    /// answered. Only one hello of the peer's loses: when it sends another, this node's did not arrive.
-    fn overrules(&mut self, now: Now, id: PeerId, timestamp: &[u8; TAI64N_LEN]) -> bool {
+    /// answered. Only one hello of the peer's loses: when it sends another, this node's did not arrive. This node's goes to where
+    /// that one came from once more: the peer may not have been there yet when it was sent.
+    fn overrules(&mut self, now: Now, origin: &Origin, id: PeerId, timestamp: &[u8; TAI64N_LEN]) -> bool {
         let greater = self.id > id;
         let Some(peer) = self.peers.get_mut(&id).filter(|_| greater) else { return false };
-        let fresh = peer.attempt.as_ref().is_some_and(|a| now.mono_ns.saturating_sub(a.sent_ns) < SIMULTANEOUS_NS);
-        fresh && peer.overruled.get_or_insert(*timestamp) == timestamp
+        let fresh = |a: &&mut Attempt| now.mono_ns.saturating_sub(a.sent_ns) < SIMULTANEOUS_NS;
+        let Some(attempt) = peer.attempt.as_mut().filter(fresh) else { return false };
+        if let Some(before) = &peer.overruled {
+            return before == timestamp;
+        }
+        peer.overruled = Some(*timestamp);
+        let path = origin.back();
+        let mut hello = attempt.asked.again(&path);
+        peer.cookies.sign(now.mono_ns, &path, &mut hello);
+        self.actions.push_back(Action::Send(path, hello));
+        true
     }
 
     /// This node answered: its own hello is given up, and it sends another if the session is not confirmed soon. Not that of

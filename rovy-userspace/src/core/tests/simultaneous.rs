@@ -85,6 +85,18 @@ fn whenever_the_second_starts_one_session_results() {
 }
 
 #[test]
+fn whoever_starts_just_after_the_others_hello_was_lost_waits_for_no_retry() {
+    for first in [0, 1] {
+        let mut s = Slow::new([STEP; 2]);
+        s.start(first);
+        s.pass(50, |_| true);
+        s.start(1 - first);
+        s.pass(10, |_| false);
+        s.assert_one(&format!("{first} first"));
+    }
+}
+
+#[test]
 fn a_confirmation_that_is_lost_is_repeated_until_it_is_heard() {
     let mut s = Slow::new([STEP; 2]);
     s.start(0);
