@@ -102,9 +102,11 @@ impl Space {
     fn take(&mut self, length: usize, align: usize) -> Option<*mut u8> {
         let skip = self.at.align_offset(align);
         let left = self.left.checked_sub(skip)?.checked_sub(length)?;
-        // SAFETY: both sums stay inside of the buffer, or one behind its end: that was just checked.
-        let (start, end) = unsafe { (self.at.add(skip), self.at.add(skip + length)) };
-        (self.at, self.left) = (end, left);
+        // SAFETY: this stays inside of the buffer, or one behind its end: that was just checked.
+        let start = unsafe { self.at.add(skip) };
+        // SAFETY: as above.
+        self.at = unsafe { start.add(length) };
+        self.left = left;
         Some(start)
     }
 
@@ -120,7 +122,9 @@ impl Space {
         // SAFETY: there is room for the text and a zero byte, in nobody else's hands.
         unsafe { place.copy_from_nonoverlapping(text.as_ptr(), text.len()) };
         // SAFETY: as above; this is the byte behind the text.
-        unsafe { place.add(text.len()).write(0) };
+        let end = unsafe { place.add(text.len()) };
+        // SAFETY: as above.
+        unsafe { end.write(0) };
         Some(place.cast())
     }
 

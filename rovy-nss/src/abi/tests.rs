@@ -55,10 +55,13 @@ fn by_name(
         if status == Status::Success {
             assert_eq!((result.h_addrtype, result.h_length, ttl, canonical), (AF_INET6, 16, 3600, result.h_name));
             // SAFETY: the answer's pointers lead into the buffer.
-            let (name, octets, end, aliases) = unsafe {
-                let list = result.h_addr_list;
-                (CStr::from_ptr(result.h_name), (*list).cast::<[u8; 16]>().read(), *list.add(1), *result.h_aliases)
-            };
+            let name = unsafe { CStr::from_ptr(result.h_name) };
+            // SAFETY: as above; the list has an address and an end.
+            let [octets, end] = unsafe { result.h_addr_list.cast::<[*mut c_char; 2]>().read() };
+            // SAFETY: as above.
+            let octets = unsafe { octets.cast::<[u8; 16]>().read() };
+            // SAFETY: as above.
+            let aliases = unsafe { result.h_aliases.read() };
             assert!(end.is_null() && aliases.is_null());
             found = Some((name.to_str().expect("text").to_owned(), octets.into()));
         }

@@ -151,9 +151,9 @@ pub enum Switch {
 /// Reads an nsswitch.conf.
 #[must_use]
 pub fn switch(text: &str) -> Switch {
-    let lines = text.lines().filter_map(|l| l.split('#').next()?.trim().strip_prefix("hosts:"));
+    let mut lines = text.lines().filter_map(|l| l.split('#').next()?.trim().strip_prefix("hosts:"));
     // glibc takes the last line of a database.
-    let services: Vec<&str> = lines.last().unwrap_or_default().split_whitespace().collect();
+    let services: Vec<&str> = lines.next_back().unwrap_or_default().split_whitespace().collect();
     let place = |name: &str| services.iter().position(|s| *s == name);
     match (place("rovy"), place("dns")) {
         (None, _) => Switch::Absent,

@@ -66,7 +66,10 @@ impl Stack {
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut queues, instant(now_ns));
         // All of fc00::/8 is on this link: nodes' addresses are this host's alone, as nobody else's packets come here.
-        let _ = interface.update_ip_addrs(|all| all.push(IpCidr::Ipv6(Ipv6Cidr::new(SERVICE, 8))).unwrap_or(()));
+        interface.update_ip_addrs(|all| {
+            // There is room for the first one.
+            let _ = all.push(IpCidr::Ipv6(Ipv6Cidr::new(SERVICE, 8)));
+        });
         let mut sockets = SocketSet::new(Vec::new());
         let ring = |bytes| udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; DATAGRAMS], vec![0; bytes]);
         let mut socket = udp::Socket::new(ring(DATAGRAMS * QUESTION_MAX), ring(DATAGRAMS * UDP_MAX));

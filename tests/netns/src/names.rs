@@ -7,11 +7,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-/// Mounts `$1` over nsswitch.conf where nobody else sees it, then runs the rest with the module in `$2`.
-const INSIDE: &str =
-    "mount --bind \"$1\" /etc/nsswitch.conf && export LD_LIBRARY_PATH=\"$2\" && shift 2 && exec \"$@\"";
+/// Mounts the files in `$1` over the host's where nobody else sees it, then runs the rest with the module in `$1`.
+const INSIDE: &str = r#"mount --bind "$1/nsswitch.conf" /etc/nsswitch.conf && mount --bind "$1/resolv.conf" /etc/resolv.conf &&
+export LD_LIBRARY_PATH="$1" && shift && exec "$@""#;
 
-/// An nsswitch.conf that asks `libnss_rovy.so.2`, and the module.
+/// An nsswitch.conf that asks `libnss_rovy.so.2`, the module, and a DNS server at 127.0.0.1 for everything else.
 #[derive(Debug)]
 pub struct Switch {
     dir: Scratch,
@@ -28,6 +28,7 @@ impl Switch {
         fs::copy(&module, dir.path().join("libnss_rovy.so.2"))
             .with_context(|| format!("no {}: `cargo build -p rovy-nss` builds it", module.display()))?;
         fs::write(dir.path().join("nsswitch.conf"), "hosts: files rovy [!UNAVAIL=return] dns\n")?;
+        fs::write(dir.path().join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")?;
         Ok(Self { dir })
     }
 
@@ -38,8 +39,7 @@ impl Switch {
     pub fn run(&self, ns: &Namespace, line: &str) -> Result<Output> {
         let mut command = ns.command("unshare");
         command.args(["--mount", "--propagation", "private", "--", "sh", "-c", INSIDE, "sh"]);
-        command.arg(self.dir.path().join("nsswitch.conf")).arg(self.dir.path());
-        command::output(command.args(line.split_whitespace()))
+        command::output(command.arg(self.dir.path()).args(line.split_whitespace()))
     }
 
     /// As [`Switch::run`]: what it printed.

@@ -6,8 +6,10 @@ use rovy_netns::names::{Switch, dig};
 use rovy_netns::resolved::Resolved;
 use rovy_netns::{Agent, Config, Line, Link, Mode, Namespace, wait};
 use rovy_userspace::api::{NameInfo, PeerState};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv6Addr, TcpListener};
+use std::net::{Ipv6Addr, TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
 
 /// A key whose node nobody runs.
 const STRANGER: &str = "bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee";
@@ -120,6 +122,45 @@ fn without_dns_nothing_answers() -> Result<()> {
     // A PeerID needs nobody; a name does, and its absence is no lie about the name.
     ensure!(switch.read(&ns, &format!("getent hosts {STRANGER}.rovy"))?.starts_with(STRANGERS));
     ensure!(!switch.run(&ns, "getent hosts alice.rovy")?.status.success());
+    Ok(())
+}
+
+/// Questions for DNS that reach 127.0.0.1.
+fn leaked(server: &UdpSocket) -> Result<usize> {
+    let mut count = 0;
+    loop {
+        match server.recv(&mut [0; 512]) {
+            Ok(_) => count += 1,
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(count),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+#[test]
+fn names_under_rovy_stay_on_this_host_and_a_stuck_agent_keeps_nobody_waiting() -> Result<()> {
+    rovy_netns::root_only!();
+    let (mut agent, ns) = alone()?;
+    let switch = Switch::new()?;
+    let server = ns.enter(|| UdpSocket::bind("127.0.0.1:53"))??;
+    server.set_nonblocking(true)?;
+    let finds = |name: &str| switch.run(&ns, &format!("getent hosts {name}")).map(|o| o.status.success());
+    ensure!(!finds("nobody.example")? && leaked(&server)? > 0, "the test does not see what it looks for");
+    ensure!(!finds("nobody.rovy")? && !finds("www.nobody.rovy")? && !finds("fc12::9")?);
+    ensure!(leaked(&server)? == 0, "names nobody has were asked for elsewhere");
+
+    let pid = agent.pid().and_then(|p| i32::try_from(p).ok()).and_then(Pid::from_raw).context("no process")?;
+    kill_process(pid, Signal::STOP)?;
+    let begun = Instant::now();
+    let found = [finds("nobody.rovy"), finds(&format!("{STRANGER}.rovy"))];
+    let took = begun.elapsed();
+    kill_process(pid, Signal::CONT)?;
+    ensure!(!found[0].as_ref().is_ok_and(|f| *f) && found[1].as_ref().is_ok_and(|f| *f), "{found:?}");
+    // A second for both kinds of address; what a resolver waits usually is five.
+    ensure!(took < Duration::from_secs(5), "{took:?}");
+    agent.terminate()?;
+    ensure!(!finds("nobody.rovy")? && finds(&format!("{STRANGER}.rovy"))?);
+    ensure!(leaked(&server)? == 0, "without an agent names were asked for elsewhere");
     Ok(())
 }
 
