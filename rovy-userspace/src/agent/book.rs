@@ -129,6 +129,7 @@ pub(super) fn source(peer: &core::PeerView) -> PeerSource {
     match peer.source {
         core::PeerSource::Configured => PeerSource::Configured,
         core::PeerSource::Discovered => PeerSource::Discovered,
+        core::PeerSource::Probed => PeerSource::Probed,
         core::PeerSource::Incoming => PeerSource::Incoming,
     }
 }

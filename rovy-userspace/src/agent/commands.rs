@@ -223,7 +223,7 @@ impl Control {
 
     async fn connect(&self, address: Multiaddr, peer: PeerId, persist: bool) -> Answer {
         if peer == self.engine.borrow().node.id() {
-            return Err(Failure::new(FailureKind::Usage, "that is this node itself"));
+            return Err(Failure::new(FailureKind::Usage, "that is this node itself").with_next("rovy peer list"));
         }
         if !self.engine.borrow().node.has_room_for(peer) {
             let message = "no room for another peer: all that [limits] peers allows are in use";
@@ -337,7 +337,7 @@ impl Control {
         let hops = Hops::try_from(route.rest()).map_err(|e| Failure::new(FailureKind::Usage, e.to_string()))?;
         let mut e = self.engine.borrow_mut();
         if peer == e.node.id() {
-            return Err(Failure::new(FailureKind::Usage, "that is this node itself"));
+            return Err(Failure::new(FailureKind::Usage, "that is this node itself").with_next("rovy peer list"));
         }
         if e.node.slot_owner(route.first()).is_none() {
             let message = format!("this node has no slot {:02x}, with which {route} starts", route.first());

@@ -34,7 +34,7 @@ impl Control {
     fn way_to(&self, peer: PeerId) -> Result<(u16, Hops), Failure> {
         let e = self.engine.borrow();
         if peer == e.node.id() {
-            return Err(Failure::new(FailureKind::Usage, "that is this node itself"));
+            return Err(Failure::new(FailureKind::Usage, "that is this node itself").with_next("rovy peer list"));
         }
         if !e.node.peers().any(|p| p.id == peer) {
             return Err(no_peer(&peer));
@@ -141,7 +141,7 @@ impl Control {
             route: walk.text.clone(),
             slot,
             peer_id: met.map(|m| m.peer),
-            address: met.map(|m| m.peer.address()),
+            address: met.map(|m| m.address),
             back_slot: asked.first.as_ref().map(|a| format!("{:0>1$x}", a.slot, 2 * a.width.bytes() as usize)),
             rtt_us: asked.rtts.iter().min().map(us),
             rtt_avg_us: sum.checked_div(asked.rtts.len() as u64).as_ref().map(us),

@@ -16,6 +16,9 @@ use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use crate::transport::Endpoint;
 
+/// The least MTU that IPv6 allows a device.
+const IPV6_LEAST: u32 = 1280;
+
 /// A slot as it is written in routes.
 pub(super) fn slot_text(slot: u16) -> String {
     if slot < 256 { format!("{slot:02x}") } else { format!("{slot:04x}") }
@@ -259,12 +262,31 @@ fn peer_link(e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
     }
 }
 
+/// The slots of a route as text. How wide those of a hop are is known when it answered an echo lately.
+fn slots(node: &core::Node, route: &core::RouteView) -> Vec<String> {
+    let (mut slots, mut rest) = (vec![slot_text(route.slot)], route.hops.as_slice());
+    while let Some(first) = rest.first() {
+        let before = route.hops.iter().take(route.hops.len() - rest.len()).copied().collect();
+        let width = node.met(clock::now(), route.slot, &before).map(|m| m.width.bytes() as usize);
+        // Slot 0 is nobody's: such a byte begins a slot of two.
+        let (slot, after) = rest.split_at(width.unwrap_or(if *first == 0 { 2 } else { 1 }).min(rest.len()));
+        slots.push(slot.iter().map(|b| format!("{b:02x}")).collect());
+        rest = after;
+    }
+    slots
+}
+
 pub(super) fn routes(control: &Control) -> Vec<api::RouteInfo> {
-    let views = control.engine.borrow().node.routes();
+    let e = control.engine.borrow();
+    let views = e.node.routes();
     let info = |r: &core::RouteView| {
+        let spelled = format!("/rovyrt/{}", slots(&e.node, r).join(".")).parse();
+        let route = spelled.or_else(|_| Route::new(r.slot, &r.hops)).ok()?;
         Some(api::RouteInfo {
             peer_id: r.peer,
-            route: Route::new(r.slot, &r.hops).ok()?,
+            hops: route.hops(),
+            route,
+            label: r.hops.iter().map(|b| format!("{b:02x}")).collect(),
             source: match r.source {
                 core::RouteSource::Direct => api::RouteSource::Direct,
                 core::RouteSource::Configured => api::RouteSource::Configured,
@@ -281,6 +303,20 @@ pub(super) fn routes(control: &Control) -> Vec<api::RouteInfo> {
     views.iter().filter_map(info).collect()
 }
 
+/// What to do when full packets of the TUN device do not fit a sealed link.
+fn too_large(e: &super::engine::Engine, mtu: u16) -> Option<String> {
+    let (slot, room) = e.tables.sealed_room().min_by_key(|(_, room)| *room).filter(|(_, room)| *room < mtu.into())?;
+    let what = format!(
+        "the sealed link of slot {} takes packets of {room} bytes, and full ones of {mtu} are dropped",
+        slot_text(slot)
+    );
+    Some(if room < IPV6_LEAST {
+        format!("{what}: raise the MTU of its interface by {}, or do not seal it", IPV6_LEAST - room)
+    } else {
+        format!("{what}: set fc00.mtu = {room}")
+    })
+}
+
 pub(super) fn fc00(control: &Control) -> api::Fc00Status {
     let e = control.engine.borrow();
     let device = e.host.device();
@@ -293,6 +329,7 @@ pub(super) fn fc00(control: &Control) -> api::Fc00Status {
         rx_packets: e.host.packets[0],
         tx_packets: e.host.packets[1],
         why: e.host.why.clone(),
+        advice: device.and_then(|(_, mtu, _)| too_large(&e, mtu)),
     }
 }
 
@@ -309,6 +346,17 @@ fn limits(e: &super::engine::Engine, waiting: usize) -> BTreeMap<String, api::Li
     core.chain(queues).collect()
 }
 
+const fn probes(c: core::ProbeCounts) -> api::ProbeStats {
+    api::ProbeStats {
+        own: c.own,
+        received: c.received,
+        relayed: c.relayed,
+        sent: c.sent,
+        answered: c.answered,
+        copies: c.copies,
+    }
+}
+
 pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
     let e = control.engine.borrow();
     let Ok(agent) = e.tables.counts();
@@ -321,6 +369,7 @@ pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
         sessions: e.node.sessions().0 as u32,
         cookie_replies: [&kernel, &agent].map(|c| c[Counter::CookieReply.index() as usize]).iter().sum(),
         handshakes: e.node.handshakes(),
+        probes: probes(e.node.probe_counts()),
         limits: limits(&e, control.waiting.get()),
         ..api::Stats::default()
     };

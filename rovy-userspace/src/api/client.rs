@@ -97,6 +97,22 @@ impl Client {
         }
     }
 
+    /// Ways to every agent that may be there, whether it answers or not: at `socket` when given, else where agents usually are.
+    #[must_use]
+    pub fn candidates(socket: Option<&Path>, user: &User) -> Vec<Self> {
+        let paths = socket.map_or_else(|| Paths::sockets(user), |s| vec![s.to_path_buf()]);
+        paths.into_iter().map(|path| Self { socket: path, named: socket.is_some() }).collect()
+    }
+
+    /// The process that listens on the socket.
+    ///
+    /// # Errors
+    /// When nobody does, or not for this user.
+    pub async fn process(&self) -> io::Result<Option<i32>> {
+        let stream = UnixStream::connect(&self.socket).await?;
+        Ok(stream.peer_cred()?.pid())
+    }
+
     /// The agent's socket.
     #[must_use]
     pub fn socket(&self) -> &Path {

@@ -121,6 +121,16 @@ impl Snapshot {
         let transit: [(Labels<'_>, u64); 2] =
             [(&[("by", "kernel")], stats.transit.kernel_packets), (&[("by", "agent")], stats.transit.agent_packets)];
         w.counter("transit_packets", "Packets switched for others", None, &transit)?;
+        let p = &stats.probes;
+        let probes: [(Labels<'_>, u64); 6] = [
+            (&[("what", "own")], p.own),
+            (&[("what", "received")], p.received),
+            (&[("what", "relayed")], p.relayed),
+            (&[("what", "sent")], p.sent),
+            (&[("what", "answered")], p.answered),
+            (&[("what", "copies")], p.copies),
+        ];
+        w.counter("probes", "Searches of the node's own, and messages of everybody's", None, &probes)?;
         w.counter("cookie_replies", "Hellos answered with a cookie", None, &[(&[], stats.cookie_replies)])
     }
 

@@ -17,8 +17,8 @@ pub use http::Method;
 pub use server::{ApiError, Server, serve};
 pub use types::{
     Discovery, DiscoveryListener, Drops, Echo, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener,
-    ListenerState, MapSizes, NameInfo, Peer, PeerLink, PeerSource, PeerState, PeerTransit, RouteInfo, RouteSource,
-    Stats, Trace, TraceHop, TransitStats, Wants,
+    ListenerState, MapSizes, NameInfo, Peer, PeerLink, PeerSource, PeerState, PeerTransit, ProbeStats, RouteInfo,
+    RouteSource, Stats, Trace, TraceHop, TransitStats, Wants,
 };
 
 #[cfg(test)]

@@ -247,6 +247,12 @@ pub struct RouteInfo {
     pub peer_id: PeerId,
     /// Which way.
     pub route: Route,
+    /// What stands in the label of its packets, in hex: the route without this node's own slot.
+    #[serde(default)]
+    pub label: String,
+    /// Links to the peer. A slot of a hop that was not traced lately counts as one byte where it can be one.
+    #[serde(default)]
+    pub hops: u8,
     /// Where it comes from.
     pub source: RouteSource,
     /// Whether packets take it now.
@@ -347,6 +353,9 @@ pub struct Fc00Status {
     pub tx_packets: u64,
     /// Why it does not run, when it should.
     pub why: Option<String>,
+    /// What to do when its packets are too large for a link of this node.
+    #[serde(default)]
+    pub advice: Option<String>,
 }
 
 /// Dropped packets by reason.
@@ -365,6 +374,23 @@ pub struct TransitStats {
     pub kernel_packets: u64,
     /// By the agent.
     pub agent_packets: u64,
+}
+
+/// Probes since the agent started, each copy for itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ProbeStats {
+    /// Searches of this node's own.
+    pub own: u64,
+    /// That came from neighbours.
+    pub received: u64,
+    /// Received ones that were passed on.
+    pub relayed: u64,
+    /// Messages sent for it, and for this node's own searches.
+    pub sent: u64,
+    /// Received ones that looked for this node and were answered.
+    pub answered: u64,
+    /// Received ones that brought nothing new.
+    pub copies: u64,
 }
 
 /// A link to a neighbour.
@@ -422,6 +448,9 @@ pub struct Stats {
     /// Handshakes that led to a session since the agent started, renewals of keys included.
     #[serde(default)]
     pub handshakes: u64,
+    /// What was asked and passed on to find nodes.
+    #[serde(default)]
+    pub probes: ProbeStats,
     /// What is bounded, by name, and how much of it is in use.
     #[serde(default)]
     pub limits: BTreeMap<String, LimitUse>,

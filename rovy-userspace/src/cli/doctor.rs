@@ -1,20 +1,30 @@
 //! `rovy doctor`: looks for what is wrong on this host, and says which command mends it. It needs no running agent.
 
+mod names;
+
+use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
+use tokio::time::timeout;
 
 use super::outcome::{NEGATIVE, No, Outcome, PERMISSION, print};
 use super::table::seconds;
+use crate::api::{Client, ClientError, Command, Fc00Status};
+use crate::config::User;
 use crate::dataplane::xdp::{Agent, Left, PIN_ROOT, left};
-use crate::fc00::resolver::{self, Switch};
 use crate::fc00::routing::{LeftOver, left_over};
 use crate::netlink::Netlink;
+
+/// How long an agent may take to answer. One that works does so in a hundredth of it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// One thing that is wrong.
 #[derive(PartialEq, Eq, Debug, Serialize)]
 struct Finding {
-    /// `crashed`, `kept`, `dead_link`, `stale_rule`, `stale_tun` or `names`.
+    /// `crashed`, `kept`, `dead_link`, `stale_rule`, `stale_tun`, `hung`, `mtu` or `names`.
     kind: &'static str,
     /// What it is about.
     what: String,
@@ -24,7 +34,7 @@ struct Finding {
     next: String,
 }
 
-pub(super) fn doctor(json: bool) -> Outcome {
+pub(super) fn doctor(socket: Option<&Path>, json: bool) -> Outcome {
     let pins = left(Path::new(PIN_ROOT)).map_err(|e| {
         let code = if rustix::process::geteuid().is_root() { NEGATIVE } else { PERMISSION };
         No::new(code, e.to_string(), Some("sudo rovy doctor".into()))
@@ -32,8 +42,9 @@ pub(super) fn doctor(json: bool) -> Outcome {
     let mut findings = of_pins(&pins);
     let routing = routing()?;
     findings.extend(of_routing(&routing));
-    let names = names(&routing.live)?;
-    findings.extend(names.iter().filter_map(Names::finding));
+    findings.extend(super::ask::runtime()?.block_on(of_agents(&Client::candidates(socket, &User::current()))));
+    let names = super::ask::runtime()?.block_on(names::look(&routing.live));
+    findings.extend(names.iter().filter_map(names::Names::finding));
     if json {
         let all = serde_json::json!({ "good": findings.is_empty(), "findings": findings, "names": names });
         print(&format!("{all:#}\n"));
@@ -52,92 +63,68 @@ pub(super) fn doctor(json: bool) -> Outcome {
     if findings.is_empty() { Ok(()) } else { Err(No::quiet(NEGATIVE)) }
 }
 
-fn run<T>(look: impl Future<Output = anyhow::Result<T>>) -> Outcome<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(anyhow::Error::from).and_then(|r| r.block_on(look)).map_err(No::from)
-}
-
 fn routing() -> Outcome<LeftOver> {
-    run(async { Ok(left_over(&Netlink::new()?).await?) })
+    let look = async { left_over(&Netlink::new()?).await };
+    super::ask::runtime()?.block_on(look).map_err(|e| No::from(anyhow::Error::from(e)))
 }
 
-/// How the programs of this host look up names under .rovy of the agent behind each device.
-fn names(devices: &[String]) -> Outcome<Vec<Names>> {
-    if devices.is_empty() {
-        return Ok(Vec::new());
+async fn of_agents(all: &[Client]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for client in all {
+        findings.extend(of_agent(client).await);
     }
-    let answers = resolver::answers();
-    let runs = resolver::resolved_runs().unwrap_or(false);
-    let (switch, module) = (resolver::host_switch().unwrap_or(Switch::Absent), resolver::module().is_some());
-    run(async {
-        let mut all = Vec::new();
-        for ifname in devices {
-            // What resolvectl says when it fails is that it does not ask.
-            let asks = if runs { Some(resolver::resolved_asks(ifname).await.unwrap_or(false)) } else { None };
-            all.push(Names::judge(ifname, answers, asks, switch, module));
-        }
-        Ok(all)
+    findings
+}
+
+/// What is wrong with an agent that listens. Whoever holds pins or a socket is alive, and may be stuck.
+async fn of_agent(client: &Client) -> Option<Finding> {
+    let pid = match timeout(PATIENCE, client.process()).await {
+        Ok(Ok(pid)) => pid,
+        // More wait for it already than the kernel lets wait.
+        Ok(Err(e)) if e.kind() == ErrorKind::WouldBlock => None,
+        Ok(Err(_)) => return None,
+        Err(_) => None,
+    };
+    let Some(info) = ask(client, &Command::Info).await else { return Some(hung(client, pid)) };
+    let fc00: Fc00Status = serde_json::from_value(ask(client, &Command::Fc00Status).await?).ok()?;
+    Some(Finding {
+        kind: "mtu",
+        what: format!("TUN device {}", fc00.ifname.unwrap_or_default()),
+        message: fc00.advice?,
+        next: format!("edit {} and restart the agent", info["config"].as_str().unwrap_or("the configuration")),
     })
 }
 
-/// How names are looked up.
-#[derive(PartialEq, Eq, Debug, Serialize)]
-struct Names {
-    /// The device of the agent.
-    ifname: String,
-    /// `systemd-resolved`, `nss`, or nothing.
-    by: Option<&'static str>,
-    /// Whether it is set up and does not work.
-    wrong: bool,
-    /// How it stands.
-    message: String,
-    /// The command that sets it up.
-    next: Option<String>,
+/// What the agent answers, be it an error; `None` when it does not.
+async fn ask(client: &Client, command: &Command) -> Option<Value> {
+    match timeout(PATIENCE, client.call(command)).await {
+        Ok(Ok(answer)) => Some(answer),
+        Ok(Err(ClientError::Refused(_))) => Some(Value::Null),
+        Ok(Err(_)) | Err(_) => None,
+    }
 }
 
-impl Names {
-    /// `asks`: whether systemd-resolved asks the agent, `None` where it does not run.
-    fn judge(ifname: &str, answers: bool, asks: Option<bool>, switch: Switch, module: bool) -> Self {
-        let names = |by, wrong, message: &str, next: Option<String>| Self {
-            ifname: ifname.to_owned(),
-            by,
-            wrong,
-            message: message.to_owned(),
-            next,
-        };
-        let (resolved, nss) = (Some("systemd-resolved"), Some("nss"));
-        match (asks, switch) {
-            _ if !answers => {
-                names(None, false, "the agent does not answer DNS: `dns.enabled` is false, or it is busy", None)
-            }
-            (Some(true), _) => names(resolved, false, "systemd-resolved asks the agent for names under .rovy", None),
-            (Some(false), Switch::Absent) => {
-                let all = resolver::settings(ifname).map(|words| format!("sudo resolvectl {}", words.join(" ")));
-                let message = "systemd-resolved runs and does not ask the agent for names under .rovy";
-                names(resolved, true, message, Some(all.join(" && ")))
-            }
-            (_, Switch::Asked) if module => names(nss, false, "glibc asks the NSS module for names under .rovy", None),
-            (_, Switch::Asked) => {
-                let message = "/etc/nsswitch.conf names rovy, and there is no libnss_rovy.so.2";
-                names(nss, true, message, Some("cargo xtask install, or remove rovy from /etc/nsswitch.conf".into()))
-            }
-            (_, Switch::BehindDns) => {
-                let message = "rovy stands behind dns in /etc/nsswitch.conf: names under .rovy are asked for on the internet first";
-                let next = "sudo sed -i '/^hosts:/s/ rovy//' /etc/nsswitch.conf && ".to_owned() + resolver::NSS_COMMAND;
-                names(nss, true, message, Some(next))
-            }
-            (None, Switch::Absent) => {
-                let message = "programs of this host do not find names under .rovy: there is no systemd-resolved, and /etc/nsswitch.conf does not name rovy";
-                let install = if module { "" } else { "cargo xtask install && " };
-                names(None, false, message, Some(format!("{install}{}", resolver::NSS_COMMAND)))
-            }
-        }
+fn hung(client: &Client, pid: Option<i32>) -> Finding {
+    let stopped = pid.is_some_and(stopped);
+    let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+    let message = format!("the agent{who} does not answer within {} s", PATIENCE.as_secs());
+    let signal = if stopped { "CONT" } else { "KILL" };
+    Finding {
+        kind: "hung",
+        what: client.socket().display().to_string(),
+        message: if stopped {
+            format!("{message}: it is stopped")
+        } else {
+            format!("{message}. The next start takes over what its kernel switches")
+        },
+        next: pid.map_or_else(|| "ps -C rovy".into(), |pid| format!("sudo kill -{signal} {pid}")),
     }
+}
 
-    fn finding(&self) -> Option<Finding> {
-        let next = self.next.clone().unwrap_or_else(|| "rovy name list".into());
-        self.wrong.then(|| Finding { kind: "names", what: self.ifname.clone(), message: self.message.clone(), next })
-    }
+/// Whether somebody has stopped a process.
+fn stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
 
 fn of_pins(all: &[Left]) -> Vec<Finding> {
@@ -244,26 +231,5 @@ mod tests {
                 ("stale_tun", "sudo ip link del rovy0")
             ]
         );
-    }
-
-    #[test]
-    fn how_names_are_looked_up_is_said_and_what_does_not_work_is_a_finding() {
-        use Switch::{Absent, Asked, BehindDns};
-        let judge = |answers, asks, switch, module| Names::judge("rovy0", answers, asks, switch, module);
-        for (names, by, wrong, next) in [
-            (judge(true, Some(true), Absent, false), Some("systemd-resolved"), false, ""),
-            (judge(true, Some(false), Absent, false), Some("systemd-resolved"), true, "resolvectl dns rovy0 fc00::1"),
-            (judge(true, None, Asked, true), Some("nss"), false, ""),
-            (judge(true, Some(false), Asked, true), Some("nss"), false, ""),
-            (judge(true, None, Asked, false), Some("nss"), true, "cargo xtask install"),
-            (judge(true, None, BehindDns, true), Some("nss"), true, "sed"),
-            (judge(true, None, Absent, true), None, false, resolver::NSS_COMMAND),
-            (judge(true, None, Absent, false), None, false, "cargo xtask install && sudo sed"),
-            (judge(false, Some(false), BehindDns, false), None, false, ""),
-        ] {
-            assert_eq!((names.by, names.wrong), (by, wrong), "{names:?}");
-            assert!(names.next.as_deref().unwrap_or("").contains(next), "{names:?}");
-            assert_eq!(names.finding().is_some(), wrong);
-        }
     }
 }

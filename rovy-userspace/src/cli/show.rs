@@ -235,6 +235,7 @@ pub(super) fn routes(routes: &[RouteInfo]) -> String {
             [
                 r.peer_id.to_string(),
                 r.route.to_string(),
+                r.hops.to_string(),
                 source.into(),
                 r.state.clone(),
                 used.into(),
@@ -245,7 +246,7 @@ pub(super) fn routes(routes: &[RouteInfo]) -> String {
             ]
         })
         .collect();
-    let head = ["PEER", "ROUTE", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "AGE", "WHY"];
+    let head = ["PEER", "ROUTE", "HOPS", "SOURCE", "STATE", "IN USE", "RTT", "LOSS", "AGE", "WHY"];
     format!("{}\nnext: ping {}\n", table(head, &rows), routes[0].peer_id.address())
 }
 
@@ -292,6 +293,9 @@ pub(super) fn fc00(s: &Fc00Status) -> String {
         ("table  ", text(s.table.as_ref())),
         ("packets", format!("{} in, {} out", s.rx_packets, s.tx_packets)),
     ]));
+    if let Some(advice) = &s.advice {
+        out.push_str(&format!("\n{advice}\n"));
+    }
     out + "\nnext: rovy peer list\n"
 }
 
@@ -302,6 +306,13 @@ pub(super) fn stats(s: &Stats) -> String {
             format!("{} packets by the kernel, {} by the agent", s.transit.kernel_packets, s.transit.agent_packets),
         ),
         ("sessions", format!("{}, {} handshakes so far", s.sessions, s.handshakes)),
+        (
+            "probes ",
+            format!(
+                "{} searches of its own, {} received, {} of them passed on and {} answered",
+                s.probes.own, s.probes.received, s.probes.relayed, s.probes.answered
+            ),
+        ),
     ]);
     let reasons: BTreeSet<_> = s.drops.kernel.keys().chain(s.drops.agent.keys()).collect();
     let drops: Vec<_> = reasons

@@ -2,6 +2,7 @@
 //! along its routes. All of it is bounded.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv6Addr;
 
 use rovy_common::DropReason;
 use rovy_common::hello::spend;
@@ -48,6 +49,8 @@ pub struct Answer {
 pub struct Met {
     /// The node.
     pub peer: PeerId,
+    /// Its address: hashed once, as every packet for an address that nobody has is compared with it.
+    pub address: Ipv6Addr,
     /// Bytes of its slots.
     pub width: Width,
     /// When, in monotonic ns.
@@ -58,7 +61,7 @@ pub struct Met {
 pub(super) struct Asked {
     /// Who is to answer, if not anybody.
     pub(super) peer: Option<PeerId>,
-    route: (u16, Hops),
+    pub(super) route: (u16, Hops),
     sent_ns: u64,
     answer: Option<Answer>,
 }
@@ -107,7 +110,7 @@ impl Echoes {
             let oldest = self.met.iter().min_by_key(|(_, m)| m.at_ns).map(|(route, _)| route.clone());
             oldest.map(|route| self.met.remove(&route));
         }
-        self.met.insert(asked.route.clone(), Met { peer, width, at_ns: now_ns });
+        self.met.insert(asked.route.clone(), Met { peer, address: peer.address(), width, at_ns: now_ns });
     }
 
     /// The answer to a request, once.
@@ -120,6 +123,13 @@ impl Echoes {
     pub(super) fn met(&self, now_ns: u64, slot: u16, hops: &Hops) -> Option<Met> {
         let met = self.met.get(&(slot, hops.clone())).copied();
         met.filter(|m| now_ns.saturating_sub(m.at_ns) < MET_NS)
+    }
+
+    /// Who with this address answered last, and at the end of which route.
+    pub(super) fn who_has(&self, now_ns: u64, address: Ipv6Addr) -> Option<(PeerId, (u16, Hops))> {
+        let fresh = |m: &Met| m.address == address && now_ns.saturating_sub(m.at_ns) < MET_NS;
+        let newest = self.met.iter().filter(|(_, m)| fresh(m)).max_by_key(|(_, m)| m.at_ns);
+        newest.map(|(route, m)| (m.peer, route.clone()))
     }
 
     fn spend(&mut self, now_ns: u64, slot: u16, which: usize, rate: &Rate) -> Result<(), DropReason> {

@@ -143,6 +143,8 @@ pub enum PeerSource {
     Configured,
     /// A beacon named it.
     Discovered,
+    /// It was found through other nodes.
+    Probed,
     /// It connected by itself.
     #[default]
     Incoming,

@@ -62,6 +62,12 @@ impl Route {
         &self.rest
     }
 
+    /// Links of the route, by its groups.
+    #[must_use]
+    pub const fn hops(&self) -> u8 {
+        1 + self.begins.count_ones() as u8
+    }
+
     /// Whether the route needs the long label.
     #[must_use]
     pub fn is_long(&self) -> bool {

@@ -43,6 +43,8 @@ pub struct Summary {
     pub received: u64,
     /// Median round-trip time in µs of the answered ones, 0 when there are none.
     pub rtt_us_median: u64,
+    /// The longest round-trip time in µs of the answered ones, 0 when there are none.
+    pub rtt_us_longest: u64,
     /// The longest time in ms in which no request was answered.
     pub longest_gap_ms: u64,
 }
@@ -67,6 +69,7 @@ impl Summary {
             sent: echoes.len() as u64,
             received: rtts.len() as u64,
             rtt_us_median: median.as_micros() as u64,
+            rtt_us_longest: rtts.last().copied().unwrap_or_default().as_micros() as u64,
             longest_gap_ms: gap.as_millis() as u64,
         }
     }
@@ -211,7 +214,7 @@ mod tests {
         };
         let echoes = [echo(0, Some(100)), echo(10, None), echo(20, Some(300)), echo(30, Some(200))];
         let s = Summary::of(&echoes);
-        assert_eq!(s, Summary { sent: 4, received: 3, rtt_us_median: 200, longest_gap_ms: 20 });
+        assert_eq!(s, Summary { sent: 4, received: 3, rtt_us_median: 200, rtt_us_longest: 300, longest_gap_ms: 20 });
         assert_eq!(s.lost(), 1);
         let all_lost = [echo(0, None), echo(10, None), echo(50, None)];
         assert_eq!(Summary::of(&all_lost).longest_gap_ms, 50);

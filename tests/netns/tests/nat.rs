@@ -7,7 +7,6 @@
 
 use anyhow::{Result, ensure};
 use rovy_netns::agent::{DEADLINE, Peer};
-use rovy_netns::line::route;
 use rovy_netns::{Agent, Config, Mode, Namespace, command, count, device, ping, skip, wait};
 use std::process::Command;
 use std::time::Duration;
@@ -90,15 +89,6 @@ impl Homes {
         Ok(())
     }
 
-    /// Tells a and b the way to each other. To go when they find it by themselves.
-    fn tell_routes(&self) -> Result<()> {
-        for (from, to) in [(&self.a, &self.b), (&self.b, &self.a)] {
-            let (first, then) = (from.wait_neighbour(self.p.peer_id())?, self.p.wait_neighbour(to.peer_id())?);
-            route(from, to.peer_id(), &format!("/rovyrt/{first}.{then}"))?;
-        }
-        Ok(())
-    }
-
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         self.a.explain(self.p.explain(self.b.explain(error)))
     }
@@ -139,7 +129,6 @@ fn two_hosts_behind_nat_reach_each_other_also_after_ten_idle_minutes() -> Result
         ensure!(host.peers()?.iter().any(|p| p.nat), "{} does not see its NAT", host.peer_id());
     }
     ensure!(homes.p.peers()?.iter().all(|p| !p.nat), "there is no NAT in front of p");
-    homes.tell_routes()?;
     let answered = || ping::once(&homes.ns_a, homes.b.address(), Duration::from_millis(500));
     wait::until("a ping from a to b", DEADLINE, || Ok(answered()?.then_some(()))).map_err(|e| homes.explain(e))?;
     // As many keepalives as ten minutes hold; the routers would have forgotten the way many times over.
@@ -167,7 +156,6 @@ fn without_keepalives_the_way_in_is_shut() -> Result<()> {
     }
     let mut homes = Homes::new()?;
     homes.start("3600")?;
-    homes.tell_routes()?;
     wait::until("a ping from a to b", DEADLINE, || {
         Ok(ping::once(&homes.ns_a, homes.b.address(), Duration::from_millis(500))?.then_some(()))
     })

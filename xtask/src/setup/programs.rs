@@ -6,12 +6,13 @@ use super::toolchain;
 use crate::sh;
 
 /// For namespaces and devices: a program and its package.
-const NET: [(&str, &str); 7] = [
+const NET: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("nsenter", "util-linux"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
+    ("iperf3", "iperf3"),
     ("dig", "bind9-dnsutils"),
     ("curl", "curl"),
 ];

@@ -118,6 +118,8 @@ fn a_route_shows_how_it_stands() {
     let route = RouteInfo {
         peer_id: a_peer().peer_id,
         route: "/rovyrt/04.2a".parse().unwrap(),
+        label: "2a".into(),
+        hops: 2,
         source: RouteSource::Learned,
         in_use: true,
         state: "good".into(),
@@ -131,7 +133,7 @@ fn a_route_shows_how_it_stands() {
         assert!(text.contains(word), "{word} in {text}");
     }
     let json = serde_json::to_value(route).unwrap();
-    let keys = ["state", "age_s", "rtt_ns", "loss", "why", "in_use"];
+    let keys = ["route", "label", "hops", "state", "age_s", "rtt_ns", "loss", "why", "in_use"];
     assert!(keys.iter().all(|k| !json[k].is_null()), "{json}");
 }
 

@@ -97,6 +97,8 @@ impl Node {
                 let at = *at;
                 self.move_link(now, index, 0, at);
             }
+            // Each route is echoed; which one the peer uses, its other messages tell.
+            (Path::Routed { .. }, _) if kind == codec::ECHO => self.learn(now, id, origin),
             (Path::Routed { .. }, Path::Routed { slot, hops }) => self.heard_over(now, id, &(*slot, hops.clone())),
             _ => {}
         }
@@ -128,8 +130,8 @@ impl Node {
 
     /// A packet for an address is about to be sent: who has it. `None`: it is looked for, and the packet waits.
     fn destination(&mut self, now: Now, to: Ipv6Addr, packet: &[u8]) -> Result<Option<PeerId>, DropReason> {
-        match self.by_address.get(&to) {
-            Some(id) => Ok(Some(*id)),
+        match self.by_address.get(&to).copied().or_else(|| self.meet(now, to)) {
+            Some(id) => Ok(Some(id)),
             None => self.look_up(now, to, packet).map(|()| None),
         }
     }

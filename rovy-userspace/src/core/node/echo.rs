@@ -1,5 +1,7 @@
 //! Echoes: who sits at the end of a label, and how long the way there and back takes.
 
+use std::net::Ipv6Addr;
+
 use rovy_common::DropReason;
 use rovy_common::label::Width;
 use rovy_common::wire::{Control, EchoReply, EchoRequest, Header, KeyAnswer, MessageType, control};
@@ -10,8 +12,9 @@ use super::{Action, Node, Origin, Path};
 use crate::core::action::Hops;
 use crate::core::echo::{Answer, Met};
 use crate::core::kdf;
+use crate::core::peer::PeerSource;
 use crate::core::session::Session;
-use crate::core::time::Now;
+use crate::core::time::{Now, SECOND};
 use crate::identity::PeerId;
 
 /// Bytes of a reply that its mac covers: all but the header, which hops may mark, and the mac.
@@ -66,7 +69,8 @@ impl Node {
 
     fn echo_reply(&mut self, now: Now, slot: u16, reply: &EchoReply) -> Result<(), DropReason> {
         let nonce = reply.control.nonce.get();
-        let wanted = self.echoes.waiting(now.mono_ns, nonce)?.peer;
+        let asked = self.echoes.waiting(now.mono_ns, nonce)?;
+        let (wanted, route) = (asked.peer, asked.route.clone());
         let from = PeerId::new(reply.public_key).map_err(|_| DropReason::Malformed)?;
         if wanted.is_some_and(|peer| peer != from) {
             return Err(DropReason::BadInnerSource);
@@ -85,6 +89,7 @@ impl Node {
             _ => return Err(DropReason::Malformed),
         };
         self.echoes.answered(now.mono_ns, nonce, from, reply.slot.get(), width);
+        self.taught(now, from, route);
         Ok(())
     }
 
@@ -100,6 +105,34 @@ impl Node {
         let request = EchoRequest { control: head(control::ECHO_REQUEST, nonce), public_key, reserved: [0; 24] };
         self.actions.push_back(Action::Send(Path::Routed { slot, hops }, request.as_bytes().to_vec()));
         Ok(nonce)
+    }
+
+    /// A peer answered at the end of a route: whoever is talked to over hops has another one.
+    fn taught(&mut self, now: Now, id: PeerId, (slot, hops): (u16, Hops)) {
+        let current = self.peers.get(&id).and_then(|p| p.current);
+        let direct = current.and_then(|i| self.session_ref(i)).is_some_and(|s| s.endpoint().is_some());
+        if !direct && !hops.is_empty() {
+            self.learn(now, id, &Origin::Routed { slot, hops });
+        }
+    }
+
+    /// The peer with an address that a trace met lately: the route to it is tried before anybody else is asked.
+    pub(super) fn meet(&mut self, now: Now, to: Ipv6Addr) -> Option<PeerId> {
+        let (id, (slot, hops)) = self.echoes.who_has(now.mono_ns, to)?;
+        let usable = id != self.id && !hops.is_empty() && self.slots.owner(slot).is_some();
+        if !usable || self.peers.len() >= self.config.peers {
+            return None;
+        }
+        self.peer(id).source = PeerSource::Probed;
+        self.learn(now, id, &Origin::Routed { slot, hops });
+        self.start_handshake(now, id);
+        // It may be gone from there: a search follows as soon as one for a bare address would be repeated.
+        let soon = now.mono_ns + SECOND;
+        if let Some(attempt) = self.peers.get_mut(&id).and_then(|p| p.attempt.as_mut()) {
+            attempt.retry_ns = attempt.retry_ns.min(soon);
+            self.wake(soon);
+        }
+        Some(id)
     }
 
     /// The answer to an echo when it is there, once. One that nobody takes is forgotten.

@@ -7,6 +7,7 @@ use rovy_common::DropReason;
 use rovy_common::wire::KeyAnswer;
 
 use super::{Action, Node, Origin};
+use crate::core::peer::PeerSource;
 use crate::core::time::{Now, SECOND};
 use crate::identity::PeerId;
 
@@ -176,14 +177,19 @@ impl Node {
             }
             Stage::Found { .. } | Stage::Failed { .. } => return Err(DropReason::NotAllowed),
         };
-        if first && !self.peers.contains_key(&id) && self.peers.len() >= self.config.peers {
+        let known = self.peers.contains_key(&id);
+        if first && !known && self.peers.len() >= self.config.peers {
             return Err(DropReason::Limit);
         }
         if first {
             lookup.stage = Stage::Found { until_ns: now.mono_ns + ANSWERS_NS, answers: 1 };
             let packets = std::mem::take(&mut lookup.packets);
             self.wake(now.mono_ns + ANSWERS_NS);
-            self.peer(id).queue.extend(packets);
+            let peer = self.peer(id);
+            peer.queue.extend(packets);
+            if !known {
+                peer.source = PeerSource::Probed;
+            }
         }
         self.learn(now, id, origin);
         if first {

@@ -15,7 +15,7 @@ fn outlet(n: usize) -> Outlet {
 
 impl World {
     /// Node `at` hears a beacon of `id` from `from`.
-    fn hear(&mut self, at: usize, from: Endpoint, id: PeerId) -> Result<Option<PeerId>, DropReason> {
+    pub(super) fn hear(&mut self, at: usize, from: Endpoint, id: PeerId) -> Result<Option<PeerId>, DropReason> {
         let now = self.now();
         let heard = Heard { from, group: true, networks: &NETWORKS };
         let done = self.nodes[at].beacon(now, &heard, &discovery::message(&id, 1312));

@@ -54,6 +54,8 @@ struct World {
     /// Packets given back because nobody was found.
     refused: Vec<Vec<u8>>,
     now_ns: u64,
+    /// Nodes whose wall clock is ahead, or behind, by so many seconds.
+    skew: BTreeMap<usize, i64>,
     /// Links that take time, by both ends, smaller number first.
     delays: BTreeMap<(usize, usize), u64>,
     /// Links that swallow everything.
@@ -121,6 +123,7 @@ impl World {
             drops: Vec::new(),
             refused: Vec::new(),
             now_ns: SECOND,
+            skew: BTreeMap::new(),
             delays: BTreeMap::new(),
             dead: BTreeSet::new(),
             wide: BTreeSet::new(),
@@ -136,6 +139,13 @@ impl World {
 
     fn now(&self) -> Now {
         Now { mono_ns: self.now_ns, wall: Duration::from_nanos(1_700_000_000 * SECOND + self.now_ns) }
+    }
+
+    /// The moment as node `n` sees it.
+    fn now_at(&self, n: usize) -> Now {
+        let Now { mono_ns, wall } = self.now();
+        let skew = self.skew.get(&n).copied().unwrap_or(0);
+        Now { mono_ns, wall: Duration::new(wall.as_secs().saturating_add_signed(skew), wall.subsec_nanos()) }
     }
 
     fn id(&self, n: usize) -> PeerId {
@@ -251,7 +261,7 @@ impl World {
     }
 
     fn deliver(&mut self, mut flight: Flight) {
-        let now = self.now();
+        let now = self.now_at(flight.to);
         let kind = MessageType::from_byte(flight.bytes[0]).expect("a message");
         if let Some(index) = receiver_index(kind, &flight.bytes) {
             let expected = self.expected[flight.to].contains(&index);
@@ -305,8 +315,8 @@ impl World {
         let next = self.nodes.iter().map(Node::deadline).chain(self.late.iter().map(|(at, _)| *at));
         let next = next.min().unwrap_or(end);
         self.now_ns = next.clamp(self.now_ns + 1, end);
-        let now = self.now();
         for n in 0..self.nodes.len() {
+            let now = self.now_at(n);
             self.nodes[n].timeout(now);
         }
     }
@@ -347,7 +357,7 @@ impl World {
         let packet = ipv6(self.id(a), self.id(b), note);
         let mut buf = vec![0; HEADROOM + packet.len() + TAILROOM];
         buf[HEADROOM..HEADROOM + packet.len()].copy_from_slice(&packet);
-        let now = self.now();
+        let now = self.now_at(a);
         let sealed = self.nodes[a].packet(now, &mut buf, HEADROOM..HEADROOM + packet.len())?;
         if let Some(out) = sealed {
             self.fly(a, &out.path, buf[out.message].to_vec());

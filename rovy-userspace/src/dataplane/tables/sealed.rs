@@ -2,15 +2,19 @@
 
 use std::ops::Range;
 
+use rovy_common::encap;
 use rovy_common::hop::{self, Message, Verdict};
 use rovy_common::label::Label;
 use rovy_common::maps::tx_flag;
-use rovy_common::wire::{FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
+use rovy_common::wire::{Data, FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
 
 use super::{Switched, Tables};
 use crate::core::{HEADROOM, Node, Now, Sealed, TAILROOM};
 use crate::transport::Endpoint;
+
+/// Bytes around an IPv6 packet on a sealed link: head, codec and tag of two sessions, and a label of 14 slot bytes between them.
+const AROUND: u32 = 2 * (size_of::<Data>() as u32 + 4 + 16) + 16;
 
 /// What the session with a neighbour is to protect.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +41,15 @@ impl Tables {
     /// Whether a slot's link is sealed.
     fn sealed(&self, slot: u16) -> bool {
         self.tx.get(&slot).is_some_and(|(tx, _)| tx.flags & tx_flag::SEALED != 0)
+    }
+
+    /// The slots of sealed links, and the largest IPv6 packet that each takes.
+    pub fn sealed_room(&self) -> impl Iterator<Item = (u16, u32)> {
+        let sealed = self.tx.iter().filter(|(_, (tx, _))| tx.flags & tx_flag::SEALED != 0);
+        sealed.filter_map(|(slot, (tx, _))| {
+            let underlay = (encap::header_len(tx.kind) as u32).checked_sub(encap::ETH as u32)?;
+            Some((*slot, tx.mtu.saturating_sub(underlay + AROUND)))
+        })
     }
 
     fn received(&mut self, slot: u16, bytes: usize) {

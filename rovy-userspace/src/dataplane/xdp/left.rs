@@ -64,14 +64,8 @@ pub fn left(root: &Path) -> Result<Vec<Left>, XdpError> {
     if !root.try_exists().unwrap_or(true) {
         return Ok(all);
     }
-    for node in names(root)? {
-        let node = root.join(node);
-        for version in names(&node)? {
-            let dir = node.join(version);
-            // What others pin there is theirs.
-            if !dir.is_dir() {
-                continue;
-            }
+    for node in directories(root)? {
+        for dir in directories(&node)? {
             let names = names(&dir)?;
             let pins = names.iter().filter(|name| Links::is_pin(name)).map(|name| dir.join(name));
             let dead_links = pins.filter(|pin| matches!(sys::link_ifindex(pin), Ok(0))).collect();
@@ -80,6 +74,11 @@ pub fn left(root: &Path) -> Result<Vec<Left>, XdpError> {
     }
     all.sort_by(|a, b| a.dir.cmp(&b.dir));
     Ok(all)
+}
+
+/// Directories in a directory. What somebody else pins there is no agent's.
+fn directories(dir: &Path) -> Result<Vec<PathBuf>, XdpError> {
+    Ok(names(dir)?.into_iter().map(|name| dir.join(name)).filter(|path| path.is_dir()).collect())
 }
 
 /// Names in a directory; none in one that an agent has just removed.
@@ -98,4 +97,20 @@ fn agent(dir: &Path) -> Agent {
     let changed = dir.metadata().and_then(|m| m.modified()).ok();
     let age = changed.and_then(|at| at.elapsed().ok()).unwrap_or_default();
     if bpffs::is_kept(dir) { Agent::Kept(age) } else { Agent::Crashed(age) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_directory_is_nobodys() {
+        let root = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir_all(root.path().join("node/v1")).expect("made");
+        std::fs::create_dir(root.path().join("other")).expect("made");
+        std::fs::write(root.path().join("other/MAP"), "").expect("written");
+        std::fs::write(root.path().join("stray"), "").expect("written");
+        let found = left(root.path()).expect("listed");
+        assert_eq!(found.iter().map(|l| l.dir.clone()).collect::<Vec<_>>(), [root.path().join("node/v1")]);
+    }
 }

@@ -19,18 +19,18 @@ fn sent(w: &World) -> u64 {
 
 impl World {
     /// A probe of `a`'s making comes to its neighbour `b`.
-    fn inject(&mut self, a: usize, b: usize, body: &[u8]) {
+    pub(super) fn inject(&mut self, a: usize, b: usize, body: &[u8]) {
         let (id, now) = (self.id(b), self.now());
         self.nodes[a].send_as(now, id, codec::PROBE, body);
         self.settle();
     }
 
-    fn forged(&self, id: u64, origin: u64, target: usize, hops: u8) -> Search {
+    pub(super) fn forged(&self, id: u64, origin: u64, target: usize, hops: u8) -> Search {
         Search::new(id, origin, self.id(target).address(), hops, &[])
     }
 }
 
-fn key_answer(probe: u64, key: [u8; 32]) -> Vec<u8> {
+pub(super) fn key_answer(probe: u64, key: [u8; 32]) -> Vec<u8> {
     let header = Header::new(MessageType::Control, size_of::<KeyAnswer>() as u16);
     let control = Control { header, kind: control::KEY, reason: 0, mtu: U16::ZERO, nonce: U64::new(probe) };
     KeyAnswer { control, public_key: key }.as_bytes().to_vec()

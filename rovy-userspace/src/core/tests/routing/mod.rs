@@ -3,8 +3,11 @@
 use super::*;
 
 mod abuse;
+mod bad_input;
 mod finding;
 mod healing;
+mod steady;
+mod taught;
 
 const MS: u64 = SECOND / 1000;
 
