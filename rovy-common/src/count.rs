@@ -85,8 +85,6 @@ reasons! {
         Moved = 2 "moved",
         /// The egress device cannot transmit redirected frames.
         EgressUnsupported = 3 "egress_unsupported",
-        /// It carries a long label, which the agent switches.
-        LongLabel = 4 "long_label",
         /// It is larger than one frame (a local GSO send seen by generic XDP, or a jumbo frame).
         Oversized = 5 "oversized",
         /// The link it goes out by is sealed: the agent seals it.

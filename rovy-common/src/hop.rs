@@ -4,8 +4,9 @@
 //! Nothing is decided by a message that is not authentic, and none counts twice: index, expiry, tag, then replay before any
 //! other reason, unmask, switch, new counter, mask, tag.
 
+use crate::hello::{Bucket, spend, take};
 use crate::label::{Label, Next, Width};
-use crate::maps::{HopKeys, RxLink, TxLink, rx_flag, tx_flag};
+use crate::maps::{HopKeys, RxLink, TransitRate, TxLink, rx_flag, tx_flag};
 use crate::replay::{self, Words};
 use crate::siphash::{Key, Sip, sip128};
 use crate::wire::{AEAD_TAG, Data, MessageType};
@@ -15,6 +16,10 @@ use crate::{DropReason, UpReason, encap};
 pub trait Tables {
     /// A replay window.
     type Window: Words;
+    /// A token bucket.
+    type Bucket<'a>: Bucket
+    where
+        Self: 'a;
     /// Coarse monotonic clock in ns.
     fn now_ns(&self) -> u64;
     /// The link whose receiver index is `index`, as a whole.
@@ -25,6 +30,8 @@ pub trait Tables {
     fn tx(&self, slot: u16) -> Option<&TxLink>;
     /// Draws the next value of a link's counter. `None` when there is no such counter.
     fn draw(&self, counter: u32) -> Option<u64>;
+    /// The rate of what comes over a slot, and the bucket that pays for it; asked for [`rx_flag::LIMITED`] links only.
+    fn rate(&self, slot: u16) -> Option<(&TransitRate, Self::Bucket<'_>)>;
 }
 
 /// The parts of a transit message that a hop reads, as little-endian words. `W` is 2, or 4 for a long label.
@@ -210,6 +217,13 @@ fn step<'t, T: Tables, const W: usize>(
     } else {
         decide(tables, width, place, rx, m.length(), m.inner[0], &label)
     };
+    let decided = match decided {
+        // The agent pays for what it sends on; of what could not be paid for it sees nothing.
+        Ok(Decided::Up(UpReason::Sealed | UpReason::EgressUnsupported)) if !affords(tables, rx, m.length()) => {
+            Err(DropReason::RateLimited)
+        }
+        decided => decided,
+    };
     // Kernel and agent share the window. Whoever ends the way of a message marks it: what goes up is only checked here
     // and marked by the agent, so that it counts once whichever way it came.
     if matches!(place, Place::Kernel { .. }) && matches!(decided, Ok(Decided::Here | Decided::Up(_))) {
@@ -222,7 +236,37 @@ fn step<'t, T: Tables, const W: usize>(
         Decided::Up(reason) => return Ok(Verdict::Up(reason)),
         Decided::Send(tx) => tx,
     };
+    pay(tables, rx, m.length())?;
     pass(tables, place, tx, m.head[0], &label.advance(width, rx.slot), m.inner)
+}
+
+/// The rate and bucket of a link that has a rate.
+#[inline(always)]
+fn rate_of<'t, T: Tables>(tables: &'t T, rx: &RxLink) -> Option<(&'t TransitRate, T::Bucket<'t>)> {
+    if rx.flags & rx_flag::LIMITED == 0 {
+        return None;
+    }
+    // Nothing is told of the slot yet, or no more.
+    tables.rate(rx.slot).filter(|(rate, _)| rate.burst_ns != 0)
+}
+
+/// Whether the neighbour could pay for a message of `length` bytes now.
+#[inline(always)]
+fn affords<T: Tables>(tables: &T, rx: &RxLink, length: u32) -> bool {
+    match rate_of(tables, rx) {
+        None => true,
+        Some((rate, bucket)) => spend(bucket.load(), tables.now_ns(), &rate.toll(length)).is_some(),
+    }
+}
+
+/// Has the neighbour that sent a message pay for its being sent on: whoever makes packets, or makes them go round, has only
+/// so many.
+#[inline(always)]
+fn pay<T: Tables>(tables: &T, rx: &RxLink, length: u32) -> Result<(), DropReason> {
+    match rate_of(tables, rx) {
+        Some((rate, bucket)) if !take(&bucket, tables.now_ns(), &rate.toll(length)) => Err(DropReason::RateLimited),
+        _ => Ok(()),
+    }
 }
 
 /// One hop of a label that came sealed: the session has shown that it is authentic and new, so only the switch is left.
@@ -238,12 +282,14 @@ pub fn opened<'t, T: Tables, const W: usize>(
     if tables.now_ns() >= rx.expires_ns {
         return Verdict::Drop(DropReason::Expired);
     }
-    let decided = decide(tables, width, Place::Agent, rx, (head0 >> 16) as u32 & 0xffff, inner[0], label);
+    let length = (head0 >> 16) as u32 & 0xffff;
+    let decided = decide(tables, width, Place::Agent, rx, length, inner[0], label);
     let verdict = match decided {
         Err(reason) => Err(reason),
         Ok(Decided::Here) => Ok(Verdict::Here(*label)),
         Ok(Decided::Up(reason)) => Ok(Verdict::Up(reason)),
-        Ok(Decided::Send(tx)) => pass(tables, Place::Agent, tx, head0, &label.advance(width, rx.slot), inner),
+        Ok(Decided::Send(tx)) => pay(tables, rx, length)
+            .and_then(|()| pass(tables, Place::Agent, tx, head0, &label.advance(width, rx.slot), inner)),
     };
     verdict.unwrap_or_else(Verdict::Drop)
 }

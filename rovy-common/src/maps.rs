@@ -84,6 +84,8 @@ pub mod rx_flag {
     pub const NO_TRANSIT: u16 = 1;
     /// The link is sealed: transit comes inside data messages, and no other.
     pub const SEALED: u16 = 2;
+    /// What the neighbour sends through this node has a rate, see [`TransitRate`](super::TransitRate).
+    pub const LIMITED: u16 = 4;
 }
 
 /// Flags of [`TxLink`].
@@ -199,6 +201,33 @@ impl Rate {
     }
 }
 
+/// `RATES`, array by slot: how much of what comes over the slot is sent on. All zero is as much as comes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct TransitRate {
+    /// Time in which the tokens of a byte grow, in 2^-16 ns.
+    pub byte_cost: u64,
+    /// Time in which the tokens grow that a packet takes at least, in ns.
+    pub packet_ns: u64,
+    /// Time in which a full bucket grows, in ns.
+    pub burst_ns: u64,
+    /// Position of the bucket in `SPENT`, whose words are [`crate::hello::Bucket`]s: the links of a neighbour share one.
+    pub bucket: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+impl TransitRate {
+    /// What a message of `bytes` takes from the bucket. Rounded up, so that no message is free.
+    #[inline(always)]
+    #[must_use]
+    pub const fn toll(&self, bytes: u32) -> Rate {
+        let by_size = (bytes as u64 * self.byte_cost + 0xffff) >> 16;
+        let interval_ns = if by_size > self.packet_ns { by_size } else { self.packet_ns };
+        Rate { interval_ns, burst_ns: self.burst_ns }
+    }
+}
+
 /// How many hellos are let through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, IntoBytes, Immutable)]
 #[repr(C)]
@@ -283,6 +312,8 @@ pub struct SlotStats {
     pub tx_packets: u64,
     /// Their bytes, from the transit header on.
     pub tx_bytes: u64,
+    /// Authentic packets that came over the link and were not sent on, as the neighbour may not, or not so many.
+    pub refused_packets: u64,
 }
 
 const _: () = assert!(size_of::<HopKeys>() == 32);
@@ -293,5 +324,6 @@ const _: () = assert!(size_of::<ReplayWords>() == 2056);
 const _: () = assert!(size_of::<Config>() == 56);
 const _: () = assert!(size_of::<Secrets>() == 32);
 const _: () = assert!(size_of::<Buckets>() == 16);
+const _: () = assert!(size_of::<TransitRate>() == 32);
 const _: () = assert!(size_of::<LocalKey>() == 24);
-const _: () = assert!(size_of::<SlotStats>() == 32);
+const _: () = assert!(size_of::<SlotStats>() == 40);

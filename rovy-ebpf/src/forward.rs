@@ -6,15 +6,18 @@ use rovy_common::hop::Message;
 use rovy_common::maps::{RxLink, TxLink, kind, tx_flag};
 use rovy_common::{DropReason, encap};
 
-/// Bytes of a transit message in front of the inner message.
-const TRANSIT: usize = 40;
-
-/// Rewrites the frame, whose message stands behind `header` bytes, and aims it at the link's device.
+/// Rewrites the frame, whose message stands behind `header` bytes, and aims it at the link's device. `E`, `F` and `S` are the
+/// bytes in front of the inner message on Ethernet and on UDP over IPv4 and IPv6, which follow from `W`.
 ///
 /// # Errors
 /// Why it is lost: its counter is used up on both links, so nobody else can send it any more.
 #[inline(always)]
-pub fn send(packet: &mut Packet, header: usize, tx: &TxLink, m: &Message<2>) -> Result<(), DropReason> {
+pub fn send<const W: usize, const E: usize, const F: usize, const S: usize>(
+    packet: &mut Packet,
+    header: usize,
+    tx: &TxLink,
+    m: &Message<W>,
+) -> Result<(), DropReason> {
     if !maps::aim(tx.port) {
         return Err(DropReason::EgressDown);
     }
@@ -33,9 +36,9 @@ pub fn send(packet: &mut Packet, header: usize, tx: &TxLink, m: &Message<2>) -> 
         return Err(DropReason::EgressUnsupported);
     }
     let written = match tx.kind {
-        kind::ETHERNET => ethernet(packet, tx, m),
-        kind::UDP4 => udp4(packet, tx, m),
-        kind::UDP6 => udp6(packet, tx, m),
+        kind::ETHERNET => ethernet::<W, E>(packet, tx, m),
+        kind::UDP4 => udp4::<W, F>(packet, tx, m),
+        kind::UDP6 => udp6::<W, S>(packet, tx, m),
         _ => None,
     };
     written.ok_or(DropReason::EgressUnsupported)
@@ -54,19 +57,27 @@ pub fn account(rx: &RxLink, tx: &TxLink, bytes: u64) {
     });
 }
 
+/// Counts a message that the link's neighbour may not send through this node, or not so many.
 #[inline(always)]
-fn ethernet(packet: &mut Packet, tx: &TxLink, m: &Message<2>) -> Option<()> {
-    let f = packet.head_mut::<{ encap::ETH + TRANSIT }>()?;
-    put::<{ encap::ETH }, _>(f, tx, m);
+pub fn refuse(rx: &RxLink, reason: DropReason) {
+    if matches!(reason, DropReason::NotAllowed | DropReason::RateLimited) {
+        maps::slot_stats(u32::from(rx.slot), |s| s.refused_packets += 1);
+    }
+}
+
+#[inline(always)]
+fn ethernet<const W: usize, const N: usize>(packet: &mut Packet, tx: &TxLink, m: &Message<W>) -> Option<()> {
+    let f = packet.head_mut::<N>()?;
+    put::<{ encap::ETH }, W, N>(f, tx, m);
     Some(())
 }
 
 #[inline(always)]
-fn udp4(packet: &mut Packet, tx: &TxLink, m: &Message<2>) -> Option<()> {
+fn udp4<const W: usize, const N: usize>(packet: &mut Packet, tx: &TxLink, m: &Message<W>) -> Option<()> {
     let udp = m.length() as u16 + 8;
     let ip = udp + 20;
-    let f = packet.head_mut::<{ encap::UDP4 + TRANSIT }>()?;
-    put::<{ encap::UDP4 }, _>(f, tx, m);
+    let f = packet.head_mut::<N>()?;
+    put::<{ encap::UDP4 }, W, N>(f, tx, m);
     let template = u16::from_be_bytes([tx.header[24], tx.header[25]]);
     f[16..18].copy_from_slice(&ip.to_be_bytes());
     f[24..26].copy_from_slice(&encap::ipv4_checksum(template, ip).to_be_bytes());
@@ -79,10 +90,10 @@ fn udp4(packet: &mut Packet, tx: &TxLink, m: &Message<2>) -> Option<()> {
 }
 
 #[inline(always)]
-fn udp6(packet: &mut Packet, tx: &TxLink, m: &Message<2>) -> Option<()> {
+fn udp6<const W: usize, const N: usize>(packet: &mut Packet, tx: &TxLink, m: &Message<W>) -> Option<()> {
     let udp = m.length() as u16 + 8;
-    let f = packet.head_mut::<{ encap::UDP6 + TRANSIT }>()?;
-    put::<{ encap::UDP6 }, _>(f, tx, m);
+    let f = packet.head_mut::<N>()?;
+    put::<{ encap::UDP6 }, W, N>(f, tx, m);
     f[18..20].copy_from_slice(&udp.to_be_bytes());
     f[58..60].copy_from_slice(&udp.to_be_bytes());
     if tx.flags & tx_flag::ZERO_CHECKSUM == 0 {
@@ -94,7 +105,7 @@ fn udp6(packet: &mut Packet, tx: &TxLink, m: &Message<2>) -> Option<()> {
 
 /// The header template, then the transit head. Word by word: a copy of bytes becomes loads and stores of single bytes.
 #[inline(always)]
-fn put<const H: usize, const N: usize>(frame: &mut [u8; N], tx: &TxLink, m: &Message<2>) {
+fn put<const H: usize, const W: usize, const N: usize>(frame: &mut [u8; N], tx: &TxLink, m: &Message<W>) {
     let mut at = 0;
     while at + 8 <= H {
         frame[at..at + 8].copy_from_slice(&word64(&tx.header, at).to_ne_bytes());
@@ -107,10 +118,13 @@ fn put<const H: usize, const N: usize>(frame: &mut [u8; N], tx: &TxLink, m: &Mes
     if H & 2 != 0 {
         frame[at..at + 2].copy_from_slice(&word16(&tx.header, at).to_ne_bytes());
     }
-    let words = [m.head[0], m.head[1], m.tag, m.label[0], m.label[1]];
+    let mut word = |i: usize, word: u64| frame[H + 8 * i..H + 8 * i + 8].copy_from_slice(&word.to_ne_bytes());
+    word(0, m.head[0]);
+    word(1, m.head[1]);
+    word(2, m.tag);
     let mut i = 0;
-    while i < words.len() {
-        frame[H + 8 * i..H + 8 * i + 8].copy_from_slice(&words[i].to_ne_bytes());
+    while i < W {
+        word(3 + i, m.label[i]);
         i += 1;
     }
 }

@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, HashMap, PerCpuArray};
 use rovy_common::hop::Tables;
-use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, SlotStats, TxLink};
+use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, SlotStats, TransitRate, TxLink};
 use rovy_common::replay::{WORDS, Words};
 
 /// Entries of `RX` less one; the loader sets it. The low bits of a receiver index are its position.
@@ -89,6 +89,7 @@ impl Maps {
 
 impl Tables for Maps {
     type Window = Window;
+    type Bucket<'a> = Word;
 
     #[inline(always)]
     fn now_ns(&self) -> u64 {
@@ -115,6 +116,11 @@ impl Tables for Maps {
     fn draw(&self, counter: u32) -> Option<u64> {
         // SAFETY: the word is a map value.
         COUNTERS.get_ptr_mut(counter).map(|p| unsafe { Word::new(p) }.fetch_add(1))
+    }
+
+    #[inline(always)]
+    fn rate(&self, slot: u16) -> Option<(&TransitRate, Word)> {
+        crate::rates::of(slot)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::packet::{Packet, word16, word32, word64};
 use rovy_common::encap;
 use rovy_common::hop::Message;
 use rovy_common::maps::{LocalKey, Source, kind};
+use rovy_common::wire::FLAG_LONG_LABEL;
 
 /// A frame that could be rovy's.
 pub struct Frame {
@@ -29,6 +30,13 @@ impl Frame {
     #[must_use]
     pub const fn exact(&self) -> bool {
         self.source.kind != kind::ETHERNET
+    }
+
+    /// Whether the flag of a long label is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_long(&self) -> bool {
+        self.first & (FLAG_LONG_LABEL as u32) << 8 != 0
     }
 
     /// Whether the frame came from where a link is known to be.

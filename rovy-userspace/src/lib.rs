@@ -14,4 +14,5 @@ pub mod multiaddr;
 pub mod names;
 pub mod netlink;
 pub mod privileges;
+pub mod rate;
 pub mod transport;

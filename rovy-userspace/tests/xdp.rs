@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rovy_common::DropReason;
 use rovy_common::label::Width;
-use rovy_common::maps::{HopKeys, LAYOUT, LINKS_SINCE, Limits, LocalKey, RxLink, TxLink, kind};
+use rovy_common::maps::{HopKeys, LAYOUT, LINKS_SINCE, Limits, LocalKey, RxLink, TransitRate, TxLink, kind};
 use rovy_userspace::dataplane::xdp::{Mode, Params, Wish, Xdp, XdpError, make_for_others};
 use rovy_userspace::dataplane::{Dataplane as _, Tables};
 use rovy_userspace::transport::Endpoint;
@@ -117,6 +117,14 @@ fn a_dropped_agent_leaves_everything_running_and_the_next_adopts_it() {
         xdp.set_rx(rx.index, &rx).expect("set");
         xdp.set_tx(9, &tx).expect("set");
         assert_eq!(xdp.counters().draw(19), Some(0));
+        let rate = TransitRate { packet_ns: 5, burst_ns: 50, bucket: 9, ..TransitRate::default() };
+        let spend = |xdp: &Xdp| xdp.buckets().word(9).unwrap().store(77, std::sync::atomic::Ordering::Relaxed);
+        spend(&xdp);
+        xdp.set_rate(9, &rate).expect("set");
+        let full = xdp.buckets().word(9).unwrap().load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(full, 0, "a new rate begins with a full bucket");
+        spend(&xdp);
+        xdp.set_rate(9, &rate).expect("nothing new");
         let program = |ns: &Netns| {
             let text = ns.ip("link show dev v0");
             text.split("prog/xdp id ").nth(1).map(|t| t.split_whitespace().next().unwrap().to_owned())
@@ -126,6 +134,9 @@ fn a_dropped_agent_leaves_everything_running_and_the_next_adopts_it() {
         assert_eq!(program(&here).as_ref(), Some(&first), "a dropped handle leaves the program");
 
         let (xdp, adopted) = Xdp::open(&pins.params()).expect("again");
+        assert_eq!(xdp.rate(9).expect("read"), rate);
+        let word = || xdp.buckets().word(9).map(|w| w.load(std::sync::atomic::Ordering::Relaxed));
+        assert_eq!(word(), Some(77), "what was spent stays spent");
         assert_eq!(adopted.links, [(9, tx)]);
         assert_eq!(adopted.receivers, [rx]);
         assert_eq!(adopted.attached.len(), 1);
@@ -377,6 +388,8 @@ fn links_that_the_agent_switched_go_on_in_the_kernel() {
         let rx = RxLink { expires_ns: 9, index: 129, slot: 3, keys, ..RxLink::default() };
         let tx = TxLink { expires_ns: 9, index: 129, counter: 6, slot: 3, mtu: 1500, keys, ..TxLink::default() };
         let mut tables = Tables::new(params.width, None);
+        let rate = TransitRate { packet_ns: 5, burst_ns: 10, bucket: 3, ..TransitRate::default() };
+        let Ok(()) = tables.set_rate(3, &rate);
         let Ok(()) = tables.set_receive(&rx, endpoint);
         let Ok(()) = tables.set_transmit(&tx, endpoint);
         let message = |tables: &mut Tables| {
@@ -392,6 +405,7 @@ fn links_that_the_agent_switched_go_on_in_the_kernel() {
         let mut xdp = Xdp::given(&params, given).unwrap();
         tables.share(&mut xdp).unwrap();
         assert_eq!((xdp.rx(129).unwrap(), xdp.tx(3).unwrap()), (Some(rx), Some(tx)));
+        assert_eq!(xdp.rate(3).unwrap(), rate);
         assert_eq!(tables.switch(1, &mut first.clone()).unwrap_err(), DropReason::Replay);
         tables.switch(1, &mut second.clone()).unwrap();
         assert_eq!(tables.switch(1, &mut second.clone()).unwrap_err(), DropReason::Replay);

@@ -10,6 +10,20 @@ struct Node {
     rx: BTreeMap<u32, (RxLink, Box<Window>)>,
     tx: BTreeMap<u16, TxLink>,
     counter: AtomicU64,
+    rates: BTreeMap<u16, TransitRate>,
+    spent: AtomicU64,
+    now_ns: u64,
+}
+
+struct Spent<'a>(&'a AtomicU64);
+
+impl Bucket for Spent<'_> {
+    fn load(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+    fn exchange(&self, old: u64, new: u64) -> bool {
+        self.0.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
 }
 
 const fn keys(n: u64) -> HopKeys {
@@ -17,7 +31,8 @@ const fn keys(n: u64) -> HopKeys {
 }
 
 fn node(slots: &[u16]) -> Node {
-    let mut n = Node { rx: BTreeMap::new(), tx: BTreeMap::new(), counter: AtomicU64::new(7) };
+    let (rx, tx, rates) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut n = Node { rx, tx, counter: AtomicU64::new(7), rates, spent: AtomicU64::new(0), now_ns: 500 };
     for s in slots {
         let neighbour = neighbour_id(&[*s as u8; 32]);
         let index = 100 + u32::from(*s);
@@ -42,8 +57,9 @@ fn node(slots: &[u16]) -> Node {
 
 impl Tables for Node {
     type Window = Window;
+    type Bucket<'a> = Spent<'a>;
     fn now_ns(&self) -> u64 {
-        500
+        self.now_ns
     }
     fn rx(&self, index: u32) -> Option<&RxLink> {
         self.rx.get(&index).map(|r| &r.0)
@@ -56,6 +72,9 @@ impl Tables for Node {
     }
     fn draw(&self, _: u32) -> Option<u64> {
         Some(self.counter.fetch_add(1, Ordering::Relaxed))
+    }
+    fn rate(&self, slot: u16) -> Option<(&TransitRate, Spent<'_>)> {
+        self.rates.get(&slot).map(|rate| (rate, Spent(&self.spent)))
     }
 }
 
@@ -259,4 +278,88 @@ fn what_came_sealed_is_switched_like_everything_else() {
     let n = node(&[1, 2]);
     let nested = opened(&n, Width::One, &rx, head0, &label, [6, 0]);
     assert_eq!(nested, Verdict::Drop(DropReason::Malformed), "transit does not travel inside transit");
+}
+
+/// A node whose neighbour on slot 1 may send so many messages at once, and one each 100 ns.
+fn limited(at_once: u64) -> Node {
+    let mut n = node(&[1, 2, 3]);
+    n.rx.get_mut(&101).expect("there").0.flags = rx_flag::LIMITED;
+    let rate = TransitRate { byte_cost: 1 << 16, packet_ns: 0, burst_ns: 100 * at_once, ..TransitRate::default() };
+    n.rates.insert(1, rate);
+    n
+}
+
+#[test]
+fn a_neighbour_that_floods_is_held_to_its_rate() {
+    let mut n = limited(3);
+    for counter in 0..10 {
+        let expected = matches!(run(&n, &from(1, counter, &[2])), Verdict::Forward(..));
+        assert_eq!(expected, counter < 3, "{counter}");
+    }
+    assert_eq!(run(&n, &from(1, 20, &[2])), Verdict::Drop(DropReason::RateLimited));
+    assert_eq!(run(&n, &from(1, 20, &[2])), Verdict::Drop(DropReason::Replay), "what was refused counts once");
+    assert!(matches!(run(&n, &from(2, 0, &[3])), Verdict::Forward(..)), "others have no limit");
+    assert_eq!(run(&n, &from(1, 21, &[])), Verdict::Here(Label([0; 2])), "what is for this node is no transit");
+    n.now_ns = 600;
+    assert!(matches!(run(&n, &from(1, 22, &[2])), Verdict::Forward(..)));
+    assert_eq!(run(&n, &from(1, 23, &[2])), Verdict::Drop(DropReason::RateLimited));
+    n.now_ns = 900;
+    // Twice the bytes are twice the price, in a long label too.
+    let label = Label::<4>::from_route(&[2; 20]).expect("fits");
+    let big = |counter| seal(&keys(1), 101, counter, 6 | 0x11 << 8 | 200 << 16, &label, INNER);
+    let rx = n.rx[&101].0;
+    assert!(matches!(hop(&n, Width::One, KERNEL, &rx, &big(30)), Verdict::Forward(..)));
+    assert_eq!(hop(&n, Width::One, KERNEL, &rx, &big(31)), Verdict::Drop(DropReason::RateLimited));
+    assert!(matches!(run(&n, &from(1, 32, &[2])), Verdict::Forward(..)), "a smaller one still fits");
+}
+
+#[test]
+fn only_what_is_sent_on_is_paid_for_and_by_whom_it_came_from() {
+    let n = limited(1);
+    let mut forged = from(1, 0, &[2]);
+    forged.tag ^= 1;
+    assert_eq!(run(&n, &forged), Verdict::Drop(DropReason::BadTag));
+    assert_eq!(run(&n, &from(1, 1, &[9])), Verdict::Drop(DropReason::NoSlot));
+    assert_eq!(run(&n, &from(1, 2, &[1])), Verdict::Drop(DropReason::UTurn));
+    for counter in 0..5 {
+        assert!(matches!(run(&n, &from(2, counter, &[1])), Verdict::Forward(..)), "to the limited neighbour");
+    }
+    assert!(matches!(run(&n, &from(1, 3, &[2])), Verdict::Forward(..)));
+    assert_eq!(run(&n, &from(1, 3, &[2])), Verdict::Drop(DropReason::Replay));
+    assert_eq!(run(&n, &from(1, 4, &[2])), Verdict::Drop(DropReason::RateLimited));
+}
+
+#[test]
+fn what_the_agent_sends_on_is_paid_for_there_and_nothing_else_goes_up() {
+    let mut n = limited(1);
+    n.tx.get_mut(&2).expect("there").flags = 0;
+    let rx = n.rx[&101].0;
+    for _ in 0..3 {
+        assert_eq!(run(&n, &from(1, 0, &[2])), Verdict::Up(UpReason::EgressUnsupported), "the kernel only looks");
+    }
+    assert!(matches!(hop(&n, Width::One, Place::Agent, &rx, &from(1, 0, &[2])), Verdict::Forward(..)));
+    assert_eq!(run(&n, &from(1, 1, &[2])), Verdict::Drop(DropReason::RateLimited));
+    assert_eq!(run(&n, &from(1, 1, &[2])), Verdict::Drop(DropReason::Replay), "it is counted once");
+    let agent = hop(&n, Width::One, Place::Agent, &rx, &from(1, 2, &[2]));
+    assert_eq!(agent, Verdict::Drop(DropReason::RateLimited));
+    let label = Label::<2>::from_route(&[3]).expect("fits");
+    let sealed = |n: &Node| matches!(opened(n, Width::One, &rx, 6 | 100 << 16, &label, INNER), Verdict::Forward(..));
+    assert!(!sealed(&n), "sealed transit pays from the same bucket");
+    n.now_ns = 600;
+    assert!(sealed(&n) && !sealed(&n));
+    // Until its rate is known, a link has none.
+    n.rates.insert(1, TransitRate::default());
+    assert!(sealed(&n) && sealed(&n));
+}
+
+#[test]
+fn several_cpus_take_no_more_from_a_bucket_than_there_is() {
+    let spent = AtomicU64::new(0);
+    let rate = TransitRate { byte_cost: 0, packet_ns: 10, burst_ns: 10 * 1000, ..TransitRate::default() };
+    let taken: usize = std::thread::scope(|s| {
+        let run = || (0..2000).filter(|_| take(&Spent(&spent), 1 << 40, &rate.toll(100))).count();
+        let threads: [_; 4] = core::array::from_fn(|_| s.spawn(run));
+        threads.into_iter().map(|t| t.join().expect("no panic")).sum()
+    });
+    assert!((900..=1000).contains(&taken), "{taken}");
 }

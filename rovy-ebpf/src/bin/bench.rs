@@ -16,10 +16,12 @@ use rovy_ebpf::{decide, maps};
 
 /// Ethernet header and transit head: what a hop from Ethernet to Ethernet rewrites.
 const REWRITTEN: usize = ETH + 40;
+/// The same with a long label.
+const REWRITTEN_LONG: usize = ETH + 56;
 
 /// The start of the frame as it arrives, of counter 0 and a receiver index at position 1.
 #[map]
-static TEMPLATE: Array<[u8; REWRITTEN]> = Array::with_max_entries(1, 0);
+static TEMPLATE: Array<[u8; REWRITTEN_LONG]> = Array::with_max_entries(1, 0);
 
 #[xdp(frags)]
 fn empty(_: XdpContext) -> u32 {
@@ -29,7 +31,7 @@ fn empty(_: XdpContext) -> u32 {
 /// Puts the frame and the replay window back, nothing else.
 #[xdp(frags)]
 fn restore(ctx: XdpContext) -> u32 {
-    match put_back(&mut Packet::new(ctx)) {
+    match put_back::<REWRITTEN>(&mut Packet::new(ctx)) {
         Some(()) => XDP_PASS,
         None => XDP_ABORTED,
     }
@@ -46,24 +48,37 @@ fn label(ctx: XdpContext) -> u32 {
 
 /// The program that the agent loads.
 #[xdp(frags)]
+#[inline(always)]
 fn hop(ctx: XdpContext) -> u32 {
-    let mut packet = Packet::new(ctx);
-    match put_back(&mut packet) {
-        Some(()) => decide::run(&mut packet),
+    whole::<REWRITTEN>(ctx)
+}
+
+/// The same for a frame with a long label.
+#[xdp(frags)]
+#[inline(always)]
+fn long(ctx: XdpContext) -> u32 {
+    whole::<REWRITTEN_LONG>(ctx)
+}
+
+#[inline(always)]
+fn whole<const N: usize>(ctx: XdpContext) -> u32 {
+    let raw = ctx.ctx;
+    match put_back::<N>(&mut Packet::new(ctx)) {
+        Some(()) => decide::run(raw),
         None => XDP_ABORTED,
     }
 }
 
 #[inline(always)]
-fn put_back(packet: &mut Packet) -> Option<()> {
+fn put_back<const N: usize>(packet: &mut Packet) -> Option<()> {
     maps::forget(1);
-    let (from, to) = (TEMPLATE.get(0)?, packet.head_mut::<REWRITTEN>()?);
+    let (from, to) = (TEMPLATE.get(0)?, packet.head_mut::<N>()?);
     let mut at = 0;
-    while at + 8 <= REWRITTEN {
+    while at + 8 <= N {
         to[at..at + 8].copy_from_slice(&word64(from, at).to_ne_bytes());
         at += 8;
     }
-    to[at..].copy_from_slice(&from[at..]);
+    to[at..].copy_from_slice(&from[at..N]);
     Some(())
 }
 

@@ -5,12 +5,13 @@
 #![allow(unsafe_code)]
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
-use rovy_ebpf::{decide, packet::Packet};
+use rovy_ebpf::decide;
 
 /// Takes frames in fragments too, so that it attaches to interfaces with a jumbo MTU.
 #[xdp(frags)]
+#[inline(always)]
 fn rovy(ctx: XdpContext) -> u32 {
-    decide::run(&mut Packet::new(ctx))
+    decide::run(ctx.ctx)
 }
 
 /// Nothing may panic: a program that reaches this does not load.

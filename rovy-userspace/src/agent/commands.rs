@@ -101,6 +101,7 @@ impl Control {
                 e.collect();
                 if known { Ok(Reply::Done) } else { Err(no_peer(&peer)) }
             }
+            Command::PeerLimit { peer, limit, persist } => self.limit_peer(self.whom(&peer)?, limit, persist),
             Command::DiscoveryList => Ok(Reply::Discovery(views::discovery(self))),
             Command::DiscoverySwitch { listener, on } => self.switch_discovery(listener.as_ref(), on),
             Command::RouteList => Ok(Reply::Routes(views::routes(self))),
@@ -138,7 +139,7 @@ impl Control {
         Ok(Reply::Listener(views::listener(self, address)?))
     }
 
-    fn persist(
+    pub(super) fn persist(
         &self,
         wanted: bool,
         otherwise: &str,

@@ -56,6 +56,11 @@ impl Links {
         found.map_or_else(|| format!("#{ifindex}"), |i| i.name.clone())
     }
 
+    /// Whether the core told of this receiver index.
+    pub(super) fn rx_is_told(&self, index: u32) -> bool {
+        self.rx.contains_key(&index)
+    }
+
     /// The neighbours of the underlay that the links lead through.
     pub(super) fn next_hops(&self) -> BTreeSet<NextHop> {
         self.tx.values().filter_map(|s| s.next_hop).collect()
@@ -184,12 +189,13 @@ impl Linker {
             slot: link.slot,
             flags: link.flags(),
         };
-        let endpoint = link.endpoint;
+        let (endpoint, rate) = (link.endpoint, link.rate);
         let mut e = self.engine.borrow_mut();
         e.links.rx.insert(link.index, link);
+        let Ok(()) = e.tables.set_rate(rx.slot, &rate);
         let Ok(()) = e.tables.set_receive(&rx, endpoint);
         if let Some(xdp) = e.kernel.xdp()
-            && let Err(error) = xdp.set_receive(&rx, endpoint)
+            && let Err(error) = xdp.set_rate(rx.slot, &rate).and_then(|()| xdp.set_receive(&rx, endpoint))
         {
             tracing::warn!(%error, "cannot tell the kernel about a link");
         }

@@ -15,6 +15,7 @@ mod listeners;
 mod memory;
 mod names;
 mod options;
+mod policy;
 mod remembered;
 mod resolver;
 mod service;
@@ -33,14 +34,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rovy_common::maps::{LAYOUT, Limits};
+use rovy_common::maps::{LAYOUT, Limits, neighbour_id};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
 use crate::api::{Server, metrics_tcp};
-use crate::config::{Config, PeerTransit, Transit, XdpMode};
-use crate::core::{Budget, Node, NodeConfig, Psk, mac1_key};
+use crate::config::{Config, PeerTransit, Routes, Transit, XdpMode};
+use crate::core::{Budget, Node, NodeConfig, Psk, Rate, mac1_key};
 use crate::dataplane::xdp::Params;
 use crate::dataplane::{Dataplane as _, Gate, Tables, endpoint_of};
 use crate::identity::{self, PeerId, SecretKey};
@@ -102,6 +103,12 @@ fn psk(config: &Path, file: &Path) -> anyhow::Result<Psk> {
     Ok(psk.key)
 }
 
+/// What this node spends on the probes of others.
+fn budget(routes: &Routes) -> Budget {
+    let rate = |per_second: u32, seconds: u32| Rate { per_second, burst: per_second.saturating_mul(seconds) };
+    Budget { neighbour: rate(routes.neighbour_probes, 2), origin: rate(routes.origin_probes, 3), ..Budget::default() }
+}
+
 fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice()).context("the system gives no randomness")?;
@@ -115,9 +122,11 @@ fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node>
         aes: fast_aes(),
         handshakes: config.limits.handshakes as usize,
         psk: config.node.psk_file.as_ref().map_or_else(|| Ok(Psk::default()), |f| psk(path, f))?,
-        probes: Budget::default(),
+        probes: budget(&config.routes),
     };
     let mut node = Node::new(node_config, *seed);
+    node.limit_everybody(config.node.rate_limit.0);
+    node.set_multipath(config.routes.multipath);
     for peer in &config.peers {
         if let Some(file) = &peer.psk_file {
             node.set_psk(peer.id, psk(path, file)?);
@@ -127,6 +136,9 @@ fn node(secret: SecretKey, config: &Config, path: &Path) -> anyhow::Result<Node>
             if transit == PeerTransit::Sealed {
                 node.set_sealed(peer.id);
             }
+        }
+        if let Some(limit) = peer.rate_limit {
+            node.limit_peer(clock::now(), peer.id, limit.0);
         }
         if let Some(seconds) = peer.keepalive {
             node.set_keepalive(peer.id, Duration::from_secs(seconds.into()));
@@ -199,9 +211,15 @@ fn open(mut node: Node, config: &Config, mode: XdpMode) -> anyhow::Result<(Engin
         for rx in &adopted.receivers {
             if rx.expires_ns <= now.mono_ns || !node.restore_index(rx.index, rx.expires_ns) {
                 xdp.clear_rx(rx.index).context("cannot clear a link of a former agent")?;
-            } else if let Some(endpoint) = endpoints.get(&rx.slot) {
+                continue;
+            }
+            let owner = node.slot_owner(rx.slot).filter(|peer| neighbour_id(peer.public_key()) == rx.neighbour);
+            let restricted = owner.map(|peer| policy::restrict(&node, xdp, peer, rx)).transpose();
+            let rx = restricted.context("cannot restrict a link of a former agent")?.unwrap_or(*rx);
+            if let Some(endpoint) = endpoints.get(&rx.slot) {
                 // What the kernel hands up of such a link is switched as before.
-                let Ok(()) = tables.set_receive(rx, *endpoint);
+                let Ok(()) = tables.set_rate(rx.slot, &xdp.rate(rx.slot).context("cannot read a rate")?);
+                let Ok(()) = tables.set_receive(&rx, *endpoint);
             }
         }
     }

@@ -10,18 +10,28 @@ use super::commands::Control;
 use super::listeners::{Listener, Socket, endpoint_string, endpoint_text};
 use super::{clock, kernel};
 use crate::api::{self, Failure, FailureKind};
+use crate::config::SlotWidth;
 use crate::core::{self, Path};
 use crate::dataplane::{Dataplane, xdp::XdpError};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::rate::RateLimit;
 use crate::transport::Endpoint;
 
 /// The least MTU that IPv6 allows a device.
 const IPV6_LEAST: u32 = 1280;
 
-/// A slot as it is written in routes.
+/// This node's own slot as it begins a route.
 pub(super) fn slot_text(slot: u16) -> String {
     if slot < 256 { format!("{slot:02x}") } else { format!("{slot:04x}") }
+}
+
+/// This node's slot as others write it in their routes: in all its bytes.
+fn hop_text(control: &Control, slot: u16) -> String {
+    match control.config.node.slot_width {
+        SlotWidth::One => format!("{slot:02x}"),
+        SlotWidth::Two => format!("{slot:04x}"),
+    }
 }
 
 fn endpoint_kind(endpoint: &Endpoint) -> &'static str {
@@ -171,12 +181,12 @@ pub(super) fn peers(control: &Control) -> Vec<api::Peer> {
     let mut views: Vec<_> = all.iter().map(|p| peer(control, p)).collect();
     let e = control.engine.borrow();
     let gone = e.book.iter().filter(|(id, _)| all.binary_search_by_key(id, |p| p.id).is_err());
-    views.extend(gone.map(|(id, seen)| remembered(control, id, seen)));
+    views.extend(gone.map(|(id, seen)| remembered(control, id, seen, e.node.limit_of(id))));
     views
 }
 
 /// A peer that is not there.
-fn remembered(control: &Control, id: PeerId, seen: Seen) -> api::Peer {
+fn remembered(control: &Control, id: PeerId, seen: Seen, limit: Option<RateLimit>) -> api::Peer {
     api::Peer {
         peer_id: id,
         address: id.address(),
@@ -197,6 +207,8 @@ fn remembered(control: &Control, id: PeerId, seen: Seen) -> api::Peer {
         nat: false,
         configured: control.configured.borrow().contains(&id),
         transit: api::PeerTransit::default(),
+        rate_limit: limit,
+        refused_packets: 0,
         sealed: false,
         links: Vec::new(),
         why: None,
@@ -224,8 +236,8 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
         endpoint: endpoint_text(p.path.as_ref(), |i| e.links.name(i)),
         kind,
         slot: p.slot,
-        slot_text: p.slot.map(slot_text),
-        links: p.links.iter().map(|l| peer_link(&e, l)).collect(),
+        slot_text: p.slot.map(|slot| hop_text(control, slot)),
+        links: p.links.iter().map(|l| peer_link(control, &e, l)).collect(),
         direct,
         rtt_us: p.rtt_ns.map(|ns| ns / 1_000),
         rx_packets: p.packets[0],
@@ -242,15 +254,28 @@ pub(super) fn peer(control: &Control, p: &core::PeerView) -> api::Peer {
             (true, true) => api::PeerTransit::Sealed,
             (true, false) => api::PeerTransit::Kernel,
         },
+        rate_limit: p.limit,
+        refused_packets: refused(&e, p),
         sealed: p.sealed,
     }
 }
 
-fn peer_link(e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
+/// What was refused of a peer's transit, over all its links, by kernel and agent.
+fn refused(e: &super::engine::Engine, p: &core::PeerView) -> u64 {
+    let slots: std::collections::BTreeSet<u16> = p.links.iter().filter_map(|l| l.slot).collect();
+    let of = |slot: u16| {
+        let Ok(mine) = e.tables.slot_stats(slot);
+        let theirs = e.kernel.xdp_ref().and_then(|x| x.slot_stats(slot).ok()).unwrap_or_default();
+        mine.refused_packets + theirs.refused_packets
+    };
+    slots.into_iter().map(of).sum()
+}
+
+fn peer_link(control: &Control, e: &super::engine::Engine, l: &core::LinkView) -> api::PeerLink {
     api::PeerLink {
         number: l.number,
         slot: l.slot,
-        slot_text: l.slot.map(slot_text),
+        slot_text: l.slot.map(|slot| hop_text(control, slot)),
         endpoint: endpoint_string(&l.endpoint, |i| e.links.name(i)),
         kind: endpoint_kind(&l.endpoint).to_owned(),
         state: match l.state {
@@ -386,7 +411,7 @@ pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
         let theirs = e.kernel.xdp_ref().map_or(Ok(Default::default()), |x| x.slot_stats(*slot))?;
         stats.links.push(api::LinkStats {
             slot: *slot,
-            slot_text: slot_text(*slot),
+            slot_text: hop_text(control, *slot),
             peer_id: sending.link.peer,
             endpoint: endpoint_string(&sending.link.endpoint, |i| e.links.name(i)),
             kind: endpoint_kind(&sending.link.endpoint).to_owned(),

@@ -2,6 +2,7 @@ use super::types::{Discovery, Echo, Fc00Status, Info, Listener, NameInfo, Peer, 
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use crate::names::{Petname, Whom};
+use crate::rate::RateLimit;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 
@@ -46,6 +47,15 @@ pub enum Command {
     PeerDisconnect {
         /// Whom.
         peer: Whom,
+    },
+    /// Send on only so much of a peer's transit.
+    PeerLimit {
+        /// Whose.
+        peer: Whom,
+        /// How much; all of it when absent.
+        limit: Option<RateLimit>,
+        /// Write it into the configuration too.
+        persist: bool,
     },
     /// Where nodes are looked for.
     DiscoveryList,
@@ -146,7 +156,7 @@ pub enum Reply {
     Listener(Listener),
     /// To [`Command::PeerList`].
     Peers(Vec<Peer>),
-    /// To [`Command::PeerConnect`].
+    /// To [`Command::PeerConnect`] and [`Command::PeerLimit`].
     Peer(Peer),
     /// To the discovery commands.
     Discovery(Discovery),

@@ -163,6 +163,8 @@ impl Snapshot {
         w.micros("peer_rtt", "Round trip to a peer", &values(|p| p.rtt_us))?;
         w.counter("peer_rx_packets", "Packets from a peer", None, &values(|p| Some(p.rx_packets)))?;
         w.counter("peer_tx_packets", "Packets to a peer", None, &values(|p| Some(p.tx_packets)))?;
+        let refused = values(|p| Some(p.refused_packets));
+        w.counter("peer_transit_refused_packets", "Transit of a peer that was refused", None, &refused)?;
         w.counter("peer_rx", "From a peer", Some(Unit::Bytes), &values(|p| Some(p.rx_bytes)))?;
         w.counter("peer_tx", "To a peer", Some(Unit::Bytes), &values(|p| Some(p.tx_bytes)))
     }

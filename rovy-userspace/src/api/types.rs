@@ -2,6 +2,7 @@
 
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::rate::RateLimit;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -192,6 +193,12 @@ pub struct Peer {
     /// What becomes of its transit here.
     #[serde(default)]
     pub transit: PeerTransit,
+    /// How much of it is sent on, such as `10mbit 2000pps`; absent without a limit.
+    #[serde(default)]
+    pub rate_limit: Option<RateLimit>,
+    /// Packets of its transit that were refused: not allowed, or more than the limit.
+    #[serde(default)]
+    pub refused_packets: u64,
     /// Whether the link with it is sealed, by either end's wish; without a session, whether this node wants it.
     #[serde(default)]
     pub sealed: bool,

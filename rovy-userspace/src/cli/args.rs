@@ -3,6 +3,7 @@ use crate::config::{XdpMode, listenable};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use crate::names::{Petname, Whom};
+use crate::rate::TransitLimit;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -230,6 +231,18 @@ pub(super) enum Peer {
         #[arg(value_name = "PEER")]
         peer: Whom,
     },
+    /// Send on only so much of what a peer routes through this node
+    Limit {
+        /// Its PeerID or name
+        #[arg(value_name = "PEER")]
+        peer: Whom,
+        /// Such as 10mbit, 2000pps, or '10mbit 2000pps'; none for all of it
+        #[arg(value_name = "RATE")]
+        limit: TransitLimit,
+        /// Write it into the configuration too
+        #[arg(long)]
+        persist: bool,
+    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -324,6 +337,7 @@ impl From<Question> for Command {
                 Self::PeerConnect { address, peer, persist }
             }
             Question::Peer(Peer::Disconnect { peer }) => Self::PeerDisconnect { peer },
+            Question::Peer(Peer::Limit { peer, limit, persist }) => Self::PeerLimit { peer, limit: limit.0, persist },
             Question::Discovery(Discovery::List) => Self::DiscoveryList,
             Question::Discovery(Discovery::Enable { kind: Kind::Linklocal, multiaddr: listener }) => {
                 Self::DiscoverySwitch { listener, on: true }
@@ -406,6 +420,11 @@ mod tests {
         assert_eq!(ask("rovy trace Alice.rovy"), Command::Trace { peer: "alice".parse().unwrap(), probes: 1 });
         let (name, peer) = ("alice".parse().unwrap(), known.parse().unwrap());
         assert_eq!(ask(&format!("rovy name add ALICE {known}")), Command::NameAdd { name, peer });
+        for (text, limit) in [("none", None), ("10mbit", "10mbit".parse().ok())] {
+            let command = Command::PeerLimit { peer: known.parse().unwrap(), limit, persist: true };
+            assert_eq!(ask(&format!("rovy peer limit {known} {text} --persist")), command);
+        }
+        assert!(Args::try_parse_from(["rovy", "peer", "limit", known, "10mbps"]).is_err());
         for (interval, good) in [("0.1", true), ("0.05", false), ("NaN", false), ("-1", false)] {
             assert_eq!(Args::try_parse_from(["rovy", "ping", known, "-i", interval]).is_ok(), good, "{interval}");
         }

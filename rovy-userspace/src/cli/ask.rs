@@ -143,6 +143,7 @@ pub(super) fn text(command: &Command, answer: Value) -> Outcome<String> {
         Command::PeerList => show::peers(&read::<Vec<_>>(answer)?),
         Command::PeerConnect { persist, .. } => show::peer(&read(answer)?) + persisted(*persist),
         Command::PeerDisconnect { peer } => format!("disconnected from {peer}\n\nnext: rovy peer list\n"),
+        Command::PeerLimit { persist, .. } => show::limit(&read(answer)?) + persisted(*persist),
         Command::DiscoveryList | Command::DiscoverySwitch { .. } => show::discovery(&read(answer)?),
         Command::RouteList => show::routes(&read::<Vec<_>>(answer)?),
         Command::RouteAdd { peer, route } => {

@@ -17,6 +17,7 @@ fn fill(line: &str) -> String {
         ("[", ""),
         ("]", ""),
         ("MODE", "auto"),
+        (" RATE", " 10mbit"),
         ("-c N", "-c 1"),
         ("-q N", "-q 1"),
         ("-i SECONDS", "-i 1"),

@@ -159,12 +159,7 @@ fn peer_table(peers: &[Peer]) -> String {
                     (PeerState::Connected, false) => "routed".into(),
                     _ => text(p.endpoint.as_ref()),
                 },
-                match (p.transit, p.sealed) {
-                    (PeerTransit::Kernel, _) => "kernel".into(),
-                    (PeerTransit::Sealed, _) => "sealed".into(),
-                    (PeerTransit::Deny, false) => "deny".into(),
-                    (PeerTransit::Deny, true) => "deny, sealed".into(),
-                },
+                transit(p),
                 p.rtt_us.map(|us| format!("{}.{} ms", us / 1000, us % 1000 / 100)).unwrap_or_default(),
                 p.last_seen_s.map(seconds).unwrap_or_default(),
             ]
@@ -215,6 +210,25 @@ pub(super) fn peer(p: &Peer) -> String {
         PeerState::Disconnected => "not connected to",
     };
     format!("{how} {} ({})\n\nnext: rovy peer list\n", p.peer_id, p.address)
+}
+
+pub(super) fn limit(p: &Peer) -> String {
+    let much = p.rate_limit.map_or_else(|| "whatever comes".into(), |limit| format!("at most {limit}"));
+    format!("transit of {}: {much}\n\nnext: rovy peer list\n", p.peer_id)
+}
+
+/// What becomes of a peer's transit.
+fn transit(p: &Peer) -> String {
+    let how = match (p.transit, p.sealed) {
+        (PeerTransit::Kernel, _) => "kernel",
+        (PeerTransit::Sealed, _) => "sealed",
+        (PeerTransit::Deny, false) => "deny",
+        (PeerTransit::Deny, true) => "deny, sealed",
+    };
+    let limit = p.rate_limit.filter(|_| p.transit != PeerTransit::Deny);
+    let limit = limit.map(|limit| format!(", {limit}")).unwrap_or_default();
+    let refused = if p.refused_packets == 0 { String::new() } else { format!(" ({} refused)", p.refused_packets) };
+    format!("{how}{limit}{refused}")
 }
 
 pub(super) fn routes(routes: &[RouteInfo]) -> String {

@@ -3,6 +3,7 @@
 use super::{Config, ConfigError, DEFAULT_FILE, key};
 use crate::identity::PeerId;
 use crate::multiaddr::Multiaddr;
+use crate::rate::TransitLimit;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -74,6 +75,30 @@ pub fn add_peer(path: &Path, peer: PeerId, address: &Multiaddr) -> Result<bool, 
             let mut list = Array::new();
             list.push_formatted(literal(&address.to_string()));
             table.insert("addresses", value(list));
+            tables.push(table);
+        }
+        Ok(true)
+    })
+}
+
+/// Limits a peer's transit, and adds the peer when it is not there. Returns whether the file changed.
+///
+/// # Errors
+/// [`ConfigError`]; the file is then unchanged.
+pub fn limit_peer(path: &Path, peer: PeerId, limit: TransitLimit) -> Result<bool, ConfigError> {
+    change(path, |document, config| {
+        let known = config.peers.iter().position(|p| p.id == peer);
+        if known.is_some_and(|at| config.peers[at].rate_limit == Some(limit)) {
+            return Ok(false);
+        }
+        let item = document.entry("peer").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+        let tables = item.as_array_of_tables_mut().ok_or("peers must be written as [[peer]] to be changed here")?;
+        if let Some(table) = known.and_then(|at| tables.get_mut(at)) {
+            table.insert("rate_limit", value(limit.to_string()));
+        } else {
+            let mut table = Table::new();
+            table.insert("id", literal(&peer.to_string()).into());
+            table.insert("rate_limit", value(limit.to_string()));
             tables.push(table);
         }
         Ok(true)

@@ -1,5 +1,6 @@
 use crate::identity::PeerId;
 use crate::multiaddr::{DEFAULT_PORT, Multiaddr};
+use crate::rate::TransitLimit;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ pub struct Config {
     pub dns: Dns,
     /// The control socket.
     pub api: Api,
+    /// Finding and keeping routes.
+    pub routes: Routes,
     /// Bounds of tables.
     pub limits: Limits,
     /// Logging.
@@ -38,6 +41,8 @@ pub struct Node {
     pub slot_width: SlotWidth,
     /// Whether neighbours may route through this node.
     pub transit: Transit,
+    /// How much transit of each neighbour is sent on that has no limit of its own.
+    pub rate_limit: TransitLimit,
     /// File of the pre-shared key for all peers that have none of their own; relative to the configuration's directory.
     pub psk_file: Option<PathBuf>,
 }
@@ -203,6 +208,9 @@ pub struct Peer {
     /// Whether this peer may route through this node; the node's setting when absent.
     #[serde(default)]
     pub transit: Option<PeerTransit>,
+    /// How much transit of this peer is sent on; the node's setting when absent.
+    #[serde(default)]
+    pub rate_limit: Option<TransitLimit>,
     /// File of the pre-shared key with this peer; relative to the configuration's directory.
     #[serde(default)]
     pub psk_file: Option<PathBuf>,
@@ -335,6 +343,26 @@ pub struct Api {
     /// Loopback address and port to serve the metrics on, beside the control socket.
     #[serde(deserialize_with = "loopback")]
     pub metrics_tcp: Option<SocketAddr>,
+}
+
+/// `[routes]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Routes {
+    /// Spread flows to a node over several routes that are about as good, each flow over one.
+    pub multipath: bool,
+    /// Probes a second that a neighbour may have looked at, its own and those it passes on; twice as many at once.
+    #[serde(deserialize_with = "bounded::<1, 100_000, _>")]
+    pub neighbour_probes: u32,
+    /// Of these, probes a second of one origin; three times as many at once.
+    #[serde(deserialize_with = "bounded::<1, 100_000, _>")]
+    pub origin_probes: u32,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self { multipath: false, neighbour_probes: 100, origin_probes: 10 }
+    }
 }
 
 /// `[limits]`

@@ -1,5 +1,6 @@
 use super::*;
 use crate::multiaddr::Multiaddr;
+use crate::rate::TransitLimit;
 use proptest::prelude::*;
 
 const PEER: &str = "bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee";
@@ -78,6 +79,30 @@ fn transit_of_a_peer_is_one_of_three() {
 }
 
 #[test]
+fn rates_are_those_of_all_neighbours_or_of_one() {
+    let config = parse("node.rate_limit = '1gbit'\n").unwrap();
+    assert_eq!(config.node.rate_limit, "1gbit".parse().unwrap());
+    let read = |value: &str| parse(&format!("[[peer]]\nid = '{PEER}'\n{value}\n")).unwrap().peers[0].rate_limit;
+    assert_eq!(read("rate_limit = '10mbit 2000pps'"), Some(TransitLimit("10mbit 2000pps".parse().ok())));
+    assert_eq!(read("rate_limit = 'none'"), Some(TransitLimit(None)));
+    assert_eq!(read(""), None);
+}
+
+#[test]
+fn a_limit_is_written_where_its_peer_is() {
+    let (_dir, path) = file(&format!("# top\n[[peer]]\nid = '{PEER}' # mine\n"));
+    let peer = PEER.parse().unwrap();
+    let limit = |text: &str| persist::limit_peer(&path, peer, text.parse().unwrap()).unwrap();
+    assert!(limit("10mbit") && !limit("10mbit"));
+    assert!(text(&path).ends_with("# mine\nrate_limit = \"10mbit\"\n"), "{}", text(&path));
+    assert!(limit("none"));
+    assert_eq!(Config::load(&path).unwrap().peers[0].rate_limit, Some(TransitLimit(None)));
+    let (_dir, path) = file("");
+    assert!(persist::limit_peer(&path, peer, "5pps".parse().unwrap()).unwrap());
+    assert_eq!(Config::load(&path).unwrap().peers[0].rate_limit, Some("5pps".parse().unwrap()));
+}
+
+#[test]
 fn errors_name_file_line_and_key() {
     for (text, line, key, part) in [
         ("\n[fc00]\nmtu = 1000\n", 3, "fc00.mtu", "1280 to 9000"),
@@ -97,6 +122,8 @@ fn errors_name_file_line_and_key() {
         ("[fc00]\nifname = 'a/b'\n", 2, "fc00.ifname", "name of an interface"),
         ("[fc00]\nenabled = 1\n", 2, "fc00.enabled", "invalid type"),
         ("[[peer]]\nid = 'x'\n", 2, "peer[0].id", "not a PeerID"),
+        ("[node]\nrate_limit = '10mbps'\n", 2, "node.rate_limit", "the unit is bit, kbit, mbit, gbit or pps"),
+        ("[node]\nrate_limit = 10\n", 2, "node.rate_limit", "string"),
         (&with_transit("'Sealed'"), 3, "peer[0].transit", "expected one of `kernel`, `sealed`, `deny`"),
         (&with_transit("true"), 3, "peer[0].transit", "wanted string"),
         ("[[peer]]\naddresses = []\n", 1, "peer[0]", "missing field `id`"),

@@ -1,7 +1,7 @@
 //! What the core tells the agent to do.
 
 use arrayvec::ArrayVec;
-use rovy_common::maps::{HopKeys, rx_flag, tx_flag};
+use rovy_common::maps::{HopKeys, TransitRate, rx_flag, tx_flag};
 
 use super::discovery::Outlet;
 use super::kdf::wipe;
@@ -59,6 +59,8 @@ pub struct LinkRx {
     pub slot: u16,
     /// Whether the neighbour may use this node for transit.
     pub transit: bool,
+    /// How much transit of the neighbour is sent on; all zero without a limit.
+    pub rate: TransitRate,
     /// Whether transit comes inside data messages, and no other.
     pub sealed: bool,
     /// The neighbour.
@@ -76,7 +78,8 @@ impl LinkRx {
     #[must_use]
     pub fn flags(&self) -> u16 {
         let denied = if self.transit { 0 } else { rx_flag::NO_TRANSIT };
-        denied | if self.sealed { rx_flag::SEALED } else { 0 }
+        let limited = if self.rate == TransitRate::default() { 0 } else { rx_flag::LIMITED };
+        denied | limited | if self.sealed { rx_flag::SEALED } else { 0 }
     }
 }
 

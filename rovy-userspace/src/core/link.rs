@@ -8,12 +8,14 @@ use crate::transport::Endpoint;
 pub(super) const LINKS: u8 = 4;
 
 /// Something was sent over a link and nothing came back for so long: is it alive?
-const SILENCE_NS: u64 = SECOND;
+const SILENCE_NS: u64 = SECOND * 3 / 10;
 /// Time between the probes of a round, and how many there are: one that is lost says nothing.
-const PROBE_NS: u64 = SECOND / 4;
+const PROBE_NS: u64 = SECOND / 10;
 const PROBES: u32 = 3;
-/// A link is dead when no probe was answered for so long while another link answered.
+/// A link is dead when no probe was answered for so long while another link answered; sooner, after three of its round trips, when
+/// it is known to be quick.
 const VERDICT_NS: u64 = SECOND / 4 * 3;
+const QUICK_NS: u64 = SECOND * 3 / 10;
 /// A round that no link answered tells nothing about any of them.
 const ROUND_NS: u64 = 2 * SECOND;
 /// Longest pause between probes of a dead link.
@@ -76,8 +78,9 @@ pub(super) struct Health {
     /// Something was sent over the link and nothing has come by it since: when.
     silent_since: Option<u64>,
     round: Option<Round>,
-    /// When a probe was last answered.
+    /// When a probe was last answered, and how long that took.
     answered_ns: Option<u64>,
+    rtt_ns: Option<u64>,
     /// When a dead link is probed again, and how often it was.
     again_ns: u64,
     tries: u32,
@@ -86,7 +89,7 @@ pub(super) struct Health {
 impl Health {
     pub(super) fn new(now_ns: u64) -> Self {
         let alive_since = Some(now_ns);
-        Self { alive_since, silent_since: None, round: None, answered_ns: None, again_ns: 0, tries: 0 }
+        Self { alive_since, silent_since: None, round: None, answered_ns: None, rtt_ns: None, again_ns: 0, tries: 0 }
     }
 
     pub(super) fn alive(&self) -> bool {
@@ -109,8 +112,12 @@ impl Health {
 
     /// A probe was answered: both directions work.
     pub(super) fn answered(&mut self, now_ns: u64, nonce: u64) {
-        if self.round.take_if(|r| r.nonce == nonce).is_some() {
+        if let Some(round) = self.round.take_if(|r| r.nonce == nonce) {
             self.answered_ns = Some(now_ns);
+            // Of a probe that was repeated nobody knows which one was answered.
+            if round.sent == 1 {
+                self.rtt_ns = Some(now_ns.saturating_sub(round.since_ns));
+            }
             self.silent_since = None;
             self.alive_since.get_or_insert(now_ns);
         }
@@ -128,6 +135,11 @@ impl Health {
         self.round.get_or_insert(Round { nonce, since_ns: now_ns, sent: 0, again_ns: now_ns });
     }
 
+    /// How long a living link may leave probes unanswered.
+    fn verdict_ns(&self) -> u64 {
+        self.rtt_ns.map_or(VERDICT_NS, |rtt| rtt.saturating_mul(3).clamp(QUICK_NS, VERDICT_NS))
+    }
+
     fn is_silent(&self, now_ns: u64) -> bool {
         self.silent_since.is_some_and(|t| now_ns >= t + SILENCE_NS)
     }
@@ -142,9 +154,10 @@ impl Health {
 
     /// When something is due, given that there are other links.
     fn next(&self, now_ns: u64) -> u64 {
-        let round = self.round.as_ref().map(|r| match r.since_ns + VERDICT_NS {
+        let round = self.round.as_ref().map(|r| match r.since_ns + self.verdict_ns() {
+            verdict if self.alive() && now_ns < verdict && r.sent >= PROBES => verdict,
+            verdict if self.alive() && now_ns < verdict => verdict.min(r.again_ns),
             _ if r.sent < PROBES => r.again_ns,
-            verdict if self.alive() && now_ns < verdict => verdict,
             _ => r.since_ns + ROUND_NS,
         });
         let silence = self.silent_since.filter(|_| self.round.is_none()).map(|t| t + SILENCE_NS);
@@ -324,7 +337,7 @@ impl Links {
         for (n, health) in self.healths() {
             let Some(since_ns) = health.round.as_ref().map(|r| r.since_ns) else { continue };
             let other = answers.iter().any(|(m, at)| *m != n && *at >= since_ns);
-            if health.alive() && other && now_ns >= since_ns + VERDICT_NS {
+            if health.alive() && other && now_ns >= since_ns + health.verdict_ns() {
                 health.die(now_ns);
                 died.push(n);
             } else if now_ns >= since_ns + ROUND_NS {

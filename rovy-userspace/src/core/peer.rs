@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 
+use arrayvec::ArrayVec;
+
 use super::action::{Hops, Path};
 use super::cookie::{Asked, Cookies};
 use super::handshake::Initiation;
@@ -10,11 +12,15 @@ use super::link::{LINKS, LinkState};
 use super::routes::{RouteState, Routes, Why};
 use super::time::TAI64N_LEN;
 use crate::identity::PeerId;
+use crate::rate::RateLimit;
 use crate::transport::Endpoint;
 use zeroize::Zeroizing;
 
 /// Packets that wait for a session, at most.
 pub(super) const QUEUE: usize = 16;
+
+/// Answers to one probe that tell ways.
+pub(super) const ANSWERS: u8 = 8;
 
 /// A pre-shared key, wiped from memory when dropped. All zero is none.
 pub type Psk = Zeroizing<[u8; 32]>;
@@ -45,14 +51,32 @@ pub(super) struct Finished {
     pub(super) copies: u8,
 }
 
+/// A probe that looks for ways to a neighbour.
+pub(super) struct Sought {
+    pub(super) probe: u64,
+    pub(super) until_ns: u64,
+    pub(super) answers: u8,
+}
+
+impl Sought {
+    /// Whether an answer to this probe tells a way.
+    pub(super) fn takes(&self, now_ns: u64, probe: u64) -> bool {
+        self.probe == probe && now_ns < self.until_ns && self.answers < ANSWERS
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Peer {
     pub(super) dial: Vec<Endpoint>,
+    /// Segments on which it was heard while it was connected elsewise: a link may be opened there.
+    pub(super) nearby: ArrayVec<Endpoint, 2>,
     /// Keep trying for ever.
     pub(super) persistent: bool,
     pub(super) routes: Routes,
     /// What is known of it did not answer, or a new link is there: the next hello goes into a probe too.
     pub(super) search: bool,
+    /// The last probe for ways to it while it is a neighbour.
+    pub(super) sought: Option<Sought>,
     pub(super) attempt: Option<Attempt>,
     /// Handshakes tried since the last success, and when the first was.
     pub(super) tries: u32,
@@ -175,6 +199,8 @@ pub struct PeerView {
     pub behind_nat: bool,
     /// Whether it may route through this node.
     pub transit: bool,
+    /// How much of it.
+    pub limit: Option<RateLimit>,
     /// Whether transit between it and this node is sealed; without a session, whether this node wants it.
     pub sealed: bool,
     /// Monotonic time in ns of the last authentic message.

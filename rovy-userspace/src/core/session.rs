@@ -44,6 +44,10 @@ pub(super) struct Session {
     pub(super) created_ns: u64,
     /// How the peer is reached: the endpoint of link 0, or a route.
     pub(super) path: Path,
+    /// The route that data of a neighbour's session takes while the links to it do not answer.
+    pub(super) detour: Option<Path>,
+    /// The peer's last message over links or hops came the other way than the session says.
+    pub(super) strayed: bool,
     pub(super) suite: Suite,
     /// Transit over its links goes inside its data messages.
     pub(super) sealed: bool,
@@ -107,6 +111,8 @@ impl Session {
             initiator,
             created_ns: now_ns,
             path,
+            detour: None,
+            strayed: false,
             suite,
             sealed,
             serial: 0,
@@ -171,6 +177,11 @@ impl Session {
 
     /// How data travels now: over the active link, or along the route.
     pub(super) fn way(&self) -> Path {
+        self.detour.clone().unwrap_or_else(|| self.own_way())
+    }
+
+    /// The same without a detour: what is meant for the neighbour itself as a hop goes there.
+    pub(super) fn own_way(&self) -> Path {
         match self.end_of(self.links.active()) {
             Some(endpoint) => Path::Direct(endpoint),
             None => self.path.clone(),
@@ -251,7 +262,7 @@ impl Session {
             self.busy_ns = Some(now_ns);
             self.waits_since.get_or_insert(now_ns);
             // Transit goes where its slot leads; its echo is told by the traffic of the slots.
-            if kind == codec::IPV6 {
+            if kind == codec::IPV6 && self.detour.is_none() {
                 self.links.sent(now_ns);
             }
         }

@@ -11,7 +11,7 @@ pub use gate::{Admission, Gate, Reply};
 pub use tables::{Counters, Sealing, Switched, Tables, originate, pass_sealed, seal};
 pub use wire::{Wire, endpoint_of};
 
-use rovy_common::maps::{RxLink, SlotStats, TxLink};
+use rovy_common::maps::{RxLink, SlotStats, TransitRate, TxLink};
 use rovy_common::replay::WORDS;
 
 use crate::transport::Endpoint;
@@ -47,6 +47,13 @@ pub trait Dataplane {
     /// # Errors
     /// The table cannot be written.
     fn clear_transmit(&mut self, slot: u16) -> Result<(), Self::Error>;
+
+    /// Sends on from now on at most so much of what comes over a slot by links with
+    /// [`LIMITED`](rovy_common::maps::rx_flag::LIMITED). A bucket whose rate changes is full again.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    fn set_rate(&mut self, slot: u16, rate: &TransitRate) -> Result<(), Self::Error>;
 
     /// Counters by [`rovy_common::Counter::index`].
     ///

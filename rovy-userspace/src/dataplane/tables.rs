@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rovy_common::hop::{self, Message, Place, Verdict};
 use rovy_common::label::{Label, Width};
-use rovy_common::maps::{RxLink, SlotStats, TxLink, tx_flag};
+use rovy_common::maps::{RxLink, SlotStats, TransitRate, TxLink, tx_flag};
 use rovy_common::replay::{WORDS, Window, Words};
 use rovy_common::wire::{FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
 
+use rates::{Rates, Spent};
 pub use sealed::{Sealing, originate, pass_sealed, seal};
 
 use super::xdp::{Windows, Xdp, XdpError};
@@ -21,6 +22,7 @@ use super::{Dataplane, Seen};
 use crate::core::{Hops, wipe};
 use crate::transport::Endpoint;
 
+mod rates;
 mod sealed;
 
 /// The counters of type 6: two for each slot, drawn by atomic adds.
@@ -97,6 +99,7 @@ pub struct Tables {
     width: Width,
     rx: BTreeMap<u32, Receiving>,
     tx: BTreeMap<u16, (TxLink, Endpoint)>,
+    rates: Rates,
     stats: BTreeMap<u16, SlotStats>,
     counters: Arc<dyn Counters>,
     windows: Option<Arc<Windows>>,
@@ -142,6 +145,7 @@ impl Tables {
             width,
             rx: BTreeMap::new(),
             tx: BTreeMap::new(),
+            rates: Rates::new(kernel.map(Xdp::buckets)),
             stats: BTreeMap::new(),
             counters: counters.unwrap_or_else(|| own()),
             windows: kernel.map(Xdp::windows),
@@ -169,6 +173,10 @@ impl Tables {
         for (slot, (tx, _)) in &self.tx {
             kernel.set_tx(*slot, tx)?;
         }
+        for (slot, rate) in self.rates.all() {
+            kernel.set_rate(slot, rate)?;
+        }
+        self.rates.share(kernel.buckets());
         for (index, r) in &mut self.rx {
             r.marks = Marks::Kernel(windows.clone(), *index);
         }
@@ -209,6 +217,13 @@ impl Tables {
         self.counts[counter.index() as usize] += 1;
     }
 
+    /// Counts what was refused of a link by the policy for its neighbour.
+    fn refused(&mut self, slot: u16, reason: DropReason) {
+        if matches!(reason, DropReason::NotAllowed | DropReason::RateLimited) {
+            self.stats.entry(slot).or_default().refused_packets += 1;
+        }
+    }
+
     /// Switches a transit message in place. `now_ns` is the monotonic clock.
     ///
     /// # Errors
@@ -229,7 +244,10 @@ impl Tables {
         let verdict = hop::hop(&*self, self.width, Place::Agent, &rx, &m);
         let bytes = message.len() as u64;
         match verdict {
-            Verdict::Drop(reason) => Err(reason),
+            Verdict::Drop(reason) => {
+                self.refused(rx.slot, reason);
+                Err(reason)
+            }
             // Only the kernel hands up.
             Verdict::Up(_) => Err(DropReason::Malformed),
             Verdict::Here(label) => {
@@ -323,6 +341,7 @@ impl Tables {
 
 impl hop::Tables for Tables {
     type Window = Marks;
+    type Bucket<'a> = Spent<'a>;
     fn now_ns(&self) -> u64 {
         self.now_ns
     }
@@ -337,6 +356,9 @@ impl hop::Tables for Tables {
     }
     fn draw(&self, counter: u32) -> Option<u64> {
         self.counters.draw(counter)
+    }
+    fn rate(&self, slot: u16) -> Option<(&TransitRate, Spent<'_>)> {
+        self.rates.get(slot)
     }
 }
 
@@ -373,6 +395,11 @@ impl Dataplane for Tables {
             wipe(&mut tx.keys);
         }
         self.tx.remove(&slot);
+        Ok(())
+    }
+
+    fn set_rate(&mut self, slot: u16, rate: &TransitRate) -> Result<(), Infallible> {
+        self.rates.set(slot, rate);
         Ok(())
     }
 

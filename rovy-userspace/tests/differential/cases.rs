@@ -11,19 +11,19 @@ use crate::model::encapsulate;
 use crate::{Bench, Link};
 
 const KINDS: [u32; 3] = [kind::ETHERNET, kind::UDP4, kind::UDP6];
-const FORWARDED: Option<Counter> = Some(Counter::Forwarded);
-const LOCAL: Option<Counter> = Some(Counter::Up(UpReason::Local));
+pub(crate) const FORWARDED: Option<Counter> = Some(Counter::Forwarded);
+pub(crate) const LOCAL: Option<Counter> = Some(Counter::Up(UpReason::Local));
 
-fn dropped(reason: DropReason) -> Option<Counter> {
+pub(crate) fn dropped(reason: DropReason) -> Option<Counter> {
     Some(Counter::Drop(reason))
 }
 
-fn up(reason: UpReason) -> Option<Counter> {
+pub(crate) fn up(reason: UpReason) -> Option<Counter> {
     Some(Counter::Up(reason))
 }
 
 /// Slots as they stand in a route.
-fn route(width: Width, links: &[&Link]) -> Vec<u8> {
+pub(crate) fn route(width: Width, links: &[&Link]) -> Vec<u8> {
     let w = width.bytes() as usize;
     links.iter().flat_map(|l| l.rx.slot.to_be_bytes()[2 - w..].to_vec()).collect()
 }
@@ -144,9 +144,46 @@ fn labels(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
     b.case("slot 0", &labelled(at(0, 4, [0; 14])), dropped(DropReason::NoSlot));
     let back = draft(&route(width, &[eth]));
     b.case("a route that turns back", &frame(eth, &back), dropped(DropReason::UTurn));
-    let mut long = draft(&hop);
-    long.flags |= 0x10;
-    b.case("a long label", &frame(eth, &long), up(UpReason::LongLabel));
+}
+
+/// A neighbour that has a rate: [`crate::RATE`] allows for 100 messages, whichever of its links they come by.
+pub(crate) fn limits(b: &mut Bench, width: Width) {
+    let links = b.links.clone();
+    let names = ["limited", "limited too"];
+    let to = |name: &str| route(width, &[&links[name]]);
+    let mut counter = 200_000;
+    let mut draft = |route: &[u8]| {
+        counter += 1;
+        Draft::new(counter, route)
+    };
+    for name in names {
+        b.case("what the agent will pay for", &frame(&links[name], &draft(&to("sealed out"))), up(UpReason::Sealed));
+        b.case("what ends here", &frame(&links[name], &draft(&[])), LOCAL);
+        b.case("no slot", &frame(&links[name], &draft(&[0; 2])), dropped(DropReason::NoSlot));
+    }
+    for i in 0..100 {
+        let from = &links[names[i % 2]];
+        if i % 3 == 0 {
+            let d = draft(&[]).with_long(Label::from_route(&to("udp6")).unwrap());
+            b.case("within the rate, with a long label", &frame(from, &d), FORWARDED);
+        } else {
+            b.case("within the rate", &frame(from, &draft(&to("udp6"))), FORWARDED);
+        }
+    }
+    for name in names {
+        let d = draft(&to("udp6"));
+        b.case("beyond the rate", &frame(&links[name], &d), dropped(DropReason::RateLimited));
+        b.case("the same again", &frame(&links[name], &d), dropped(DropReason::Replay));
+        let d = d.with_long(Label::from_route(&to("udp6")).unwrap());
+        let d = Draft { counter: d.counter + 1_000, ..d };
+        b.case("with a long label", &frame(&links[name], &d), dropped(DropReason::RateLimited));
+        for out in ["sealed out", "no redirect"] {
+            b.case("for the agent", &frame(&links[name], &draft(&to(out))), dropped(DropReason::RateLimited));
+        }
+        b.case("what ends here", &frame(&links[name], &draft(&[])), LOCAL);
+        b.case("no slot", &frame(&links[name], &draft(&[0; 2])), dropped(DropReason::NoSlot));
+    }
+    b.case("others", &frame(&links["eth"], &draft(&to("limited"))), FORWARDED);
 }
 
 fn policy(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {

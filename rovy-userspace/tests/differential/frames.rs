@@ -4,7 +4,7 @@ use rovy_common::encap::{self, Macs};
 use rovy_common::hop::{self, Message};
 use rovy_common::label::Label;
 use rovy_common::maps::{HopKeys, LocalKey, RxLink, Source, TxLink, kind, tx_flag};
-use rovy_common::wire::ETHERTYPE;
+use rovy_common::wire::{ETHERTYPE, FLAG_LONG_LABEL};
 
 use crate::{Link, SESSIONS};
 
@@ -105,10 +105,10 @@ pub(crate) fn link(kind_: u32, n: u16, slot: u16, port: u32) -> Link {
 
 /// A message around which a frame can be built.
 #[derive(Clone, Debug)]
-pub(crate) struct Draft {
+pub(crate) struct Draft<const W: usize = 2> {
     pub(crate) flags: u8,
     pub(crate) counter: u64,
-    pub(crate) label: Label<2>,
+    pub(crate) label: Label<W>,
     /// At least 16 bytes.
     pub(crate) inner: Vec<u8>,
 }
@@ -126,13 +126,20 @@ impl Draft {
         Self { flags: 1, counter, label: Label::from_route(route).unwrap(), inner: inner(60) }
     }
 
+    /// The same with a long label.
+    pub(crate) fn with_long(self, label: Label<4>) -> Draft<4> {
+        Draft { flags: self.flags | FLAG_LONG_LABEL, counter: self.counter, label, inner: self.inner }
+    }
+}
+
+impl<const W: usize> Draft<W> {
     /// The transit message over a link, as its neighbour protects it.
     pub(crate) fn message(&self, rx: &RxLink) -> Vec<u8> {
-        let len = 40 + self.inner.len();
+        let len = Message::<W>::HEAD + self.inner.len();
         let head0 = 6 | u64::from(self.flags) << 8 | (len as u64) << 16;
         let word = |i: usize| u64::from_le_bytes(self.inner[i..i + 8].try_into().unwrap());
         let m = hop::seal(&rx.keys, rx.index, self.counter, head0, &self.label, [word(0), word(8)]);
-        let mut bytes = vec![0; Message::<2>::HEAD];
+        let mut bytes = vec![0; Message::<W>::HEAD];
         m.write(&mut bytes).unwrap();
         bytes.extend(&self.inner);
         bytes
@@ -158,7 +165,7 @@ pub(crate) fn wrap(mut header: Vec<u8>, message: &[u8]) -> Vec<u8> {
 }
 
 /// A frame over a link from its neighbour.
-pub(crate) fn frame(link: &Link, draft: &Draft) -> Vec<u8> {
+pub(crate) fn frame<const W: usize>(link: &Link, draft: &Draft<W>) -> Vec<u8> {
     let n = link.rx.neighbour as u16;
     wrap(header_from(n, link.tx.kind), &draft.message(&link.rx))
 }

@@ -7,6 +7,7 @@
 mod cases;
 mod frames;
 mod hellos;
+mod long;
 mod model;
 mod random;
 mod replay;
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 use model::{Model, Outcome, XDP_TX};
 use rovy_common::count::COUNTERS;
 use rovy_common::label::Width;
-use rovy_common::maps::{LAYOUT, LocalKey, RxLink, TxLink, kind, rx_flag, tx_flag};
+use rovy_common::maps::{LAYOUT, LocalKey, RxLink, TransitRate, TxLink, kind, rx_flag, tx_flag};
 use rovy_common::{Counter, DropReason, UpReason};
 use rovy_userspace::dataplane::xdp::{Adopted, Params, Xdp, XdpError};
 
@@ -27,6 +28,9 @@ use rovy_userspace::dataplane::xdp::{Adopted, Params, Xdp, XdpError};
 const SESSIONS: u32 = 64;
 /// A port of the redirect map that no device has.
 const NO_PORT: u32 = 200;
+
+/// Nothing grows while a test runs, and the last message that passes leaves half of another.
+const RATE: TransitRate = TransitRate { byte_cost: 0, packet_ns: 1 << 41, burst_ns: 201 << 40, bucket: 0, padding: 0 };
 
 /// A link of the node under test, with what its neighbour needs to send over it.
 #[derive(Clone)]
@@ -66,6 +70,11 @@ impl Bench {
             xdp.set_rx(link.rx.index, &link.rx).expect("set_rx");
             xdp.set_tx(link.rx.slot, &link.tx).expect("set_tx");
             model.add(link.rx, link.tx);
+            if link.rx.flags & rx_flag::LIMITED != 0 {
+                let rate = TransitRate { bucket: u32::from(links["limited"].rx.slot), ..RATE };
+                xdp.set_rate(link.rx.slot, &rate).expect("set_rate");
+                model.limit(link.rx.slot, rate);
+            }
         }
         for index in hellos::GIVEN.into_iter().chain(links.values().map(|l| l.rx.index)) {
             xdp.expect_index(index).expect("expect_index");
@@ -193,6 +202,9 @@ fn links(width: Width, port: u32) -> BTreeMap<&'static str, Link> {
     add("no port", kind::UDP4, |l| l.tx.port = NO_PORT);
     add("no counter", kind::ETHERNET, |l| l.tx.counter = u32::MAX);
     add("narrow", kind::UDP6, |l| l.tx.mtu = 200);
+    // These two pay from one bucket.
+    add("limited", kind::UDP4, |l| l.rx.flags = rx_flag::LIMITED);
+    add("limited too", kind::ETHERNET, |l| l.rx.flags = rx_flag::LIMITED);
     add("source unknown", kind::UDP4, |l| l.rx.source.kind = 0);
     links
 }
@@ -216,6 +228,8 @@ fn bad_input_of_the_kernel() {
     for (width, name) in [(Width::One, "cases-1"), (Width::Two, "cases-2")] {
         let mut bench = Bench::new(width, name);
         cases::run(&mut bench, width);
+        long::run(&mut bench, width);
+        cases::limits(&mut bench, width);
         hellos::run(&mut bench);
         bench.finish();
     }

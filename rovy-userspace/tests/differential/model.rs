@@ -1,11 +1,12 @@
 //! The node in memory: what `docs/protocol.md` says about a frame, in plain slices and without regard to speed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use rovy_common::hello::Bucket;
 use rovy_common::hop::{self, Message, Place, Tables, Verdict};
 use rovy_common::label::Width;
-use rovy_common::maps::{LocalKey, RxLink, SlotStats, Source, TxLink, kind, tx_flag};
+use rovy_common::maps::{LocalKey, RxLink, SlotStats, Source, TransitRate, TxLink, kind, tx_flag};
 use rovy_common::replay::Window;
 use rovy_common::wire::{self, ETHERTYPE, FLAG_LONG_LABEL, MessageType};
 use rovy_common::{Counter, DropReason, UpReason, encap};
@@ -34,6 +35,8 @@ pub(crate) struct Model {
     tx: BTreeMap<u16, TxLink>,
     drawn: RefCell<BTreeMap<u32, u64>>,
     stats: BTreeMap<u16, SlotStats>,
+    rates: BTreeMap<u16, TransitRate>,
+    spent: BTreeMap<u32, Cell<u64>>,
     ports: BTreeSet<u32>,
     pub(crate) locals: HashSet<LocalKey>,
     /// Receiver indexes that the agent gave out.
@@ -43,6 +46,7 @@ pub(crate) struct Model {
 
 impl Tables for Model {
     type Window = Window;
+    type Bucket<'a> = Spent<'a>;
 
     fn now_ns(&self) -> u64 {
         // Links of the test expire at 1 or never.
@@ -62,6 +66,22 @@ impl Tables for Model {
         let next = drawn.get_mut(&counter)?;
         *next += 1;
         Some(*next - 1)
+    }
+    fn rate(&self, slot: u16) -> Option<(&TransitRate, Spent<'_>)> {
+        let rate = self.rates.get(&slot)?;
+        Some((rate, Spent(self.spent.get(&rate.bucket)?)))
+    }
+}
+
+/// A bucket of a neighbour's.
+pub(crate) struct Spent<'a>(&'a Cell<u64>);
+
+impl Bucket for Spent<'_> {
+    fn load(&self) -> u64 {
+        self.0.get()
+    }
+    fn exchange(&self, old: u64, new: u64) -> bool {
+        self.0.replace(new) == old
     }
 }
 
@@ -136,6 +156,8 @@ impl Model {
             tx,
             drawn,
             stats: BTreeMap::new(),
+            rates: BTreeMap::new(),
+            spent: BTreeMap::new(),
             ports,
             locals: HashSet::new(),
             given: HashSet::new(),
@@ -149,6 +171,11 @@ impl Model {
         if tx.counter != u32::MAX {
             self.drawn.borrow_mut().insert(tx.counter, 0);
         }
+    }
+
+    pub(crate) fn limit(&mut self, slot: u16, rate: TransitRate) {
+        self.rates.insert(slot, rate);
+        self.spent.entry(rate.bucket).or_default();
     }
 
     pub(crate) fn stats(&self, slot: u16) -> SlotStats {
@@ -213,10 +240,10 @@ impl Model {
         let checked = wire::check(u32::from_le_bytes(first), available, exact);
         let long = first[1] & FLAG_LONG_LABEL != 0;
         let whole = f.len() <= LINEAR_AT_MOST;
-        let transit = matches!(checked, Ok((MessageType::Transit, _))) && p.sound && !long && whole;
-        let m = if transit { Message::<2>::read(message) } else { None };
-        let known = m.and_then(|m| Some((m, *self.rx(m.index())?)));
-        let moved = known.is_none_or(|(_, rx)| !same(&p.source, &rx.source));
+        let transit = matches!(checked, Ok((MessageType::Transit, _))) && p.sound && whole;
+        let index = message.get(4..8).filter(|_| transit).map(|b| u32::from_le_bytes(b.try_into().unwrap()));
+        let known = index.and_then(|index| self.rx(index)).copied();
+        let moved = known.is_none_or(|rx| !same(&p.source, &rx.source));
         if moved {
             if !exact && f[0] & 1 != 0 {
                 let admitted = matches!(checked, Ok((MessageType::Hello | MessageType::Response, _))) && whole;
@@ -230,18 +257,21 @@ impl Model {
                 return None;
             }
         }
-        Some(self.switch(f, &p, checked, long, known, moved))
+        let (length, rx) = match self.find(f, &p, checked, known) {
+            Ok(found) => found,
+            Err(counter) => return Some(Err(counter)),
+        };
+        Some(if long { self.hop::<4>(f, &p, length, rx, moved) } else { self.hop::<2>(f, &p, length, rx, moved) })
     }
 
-    fn switch(
-        &mut self,
+    /// The length and link of transit; everything else ends here.
+    fn find(
+        &self,
         f: &[u8],
         p: &Parsed,
         checked: Result<(MessageType, usize), DropReason>,
-        long: bool,
-        known: Option<(Message<2>, RxLink)>,
-        moved: bool,
-    ) -> Result<Vec<u8>, Counter> {
+        known: Option<RxLink>,
+    ) -> Result<(usize, RxLink), Counter> {
         let message = &f[p.header..];
         let index = message.get(4..8).map_or(0, |b| u32::from_le_bytes(b.try_into().unwrap()));
         let given = self.given.contains(&index) || self.rx.contains_key(&index);
@@ -253,47 +283,57 @@ impl Model {
             return Err(Counter::Drop(DropReason::BadLength));
         }
         match checked {
-            Err(DropReason::BadLength) if f.len() > 1514 => return Err(large()),
-            Err(r) => return Err(Counter::Drop(r)),
-            Ok((MessageType::Transit, _)) if long => {
-                let linked = self.rx.contains_key(&index);
-                let unknown = Counter::Drop(DropReason::UnknownIndex);
-                return Err(if linked { Counter::Up(UpReason::LongLabel) } else { unknown });
+            Err(DropReason::BadLength) if f.len() > 1514 => Err(large()),
+            Err(r) => Err(Counter::Drop(r)),
+            Ok((MessageType::Transit, length)) => {
+                known.map(|rx| (length, rx)).ok_or(Counter::Drop(DropReason::UnknownIndex))
             }
-            Ok((MessageType::Transit, _)) => {}
-            Ok((MessageType::Control, _)) => return Err(Counter::Drop(DropReason::Malformed)),
-            Ok((MessageType::Hello | MessageType::Response, _)) => return Err(self.admit(p, message)),
-            Ok((MessageType::Beacon, _)) => return Err(self.gate.other(p, UpReason::Control)),
-            Ok(_) if given => return Err(Counter::Up(UpReason::Control)),
-            Ok(_) => return Err(Counter::Drop(DropReason::UnknownIndex)),
+            Ok((MessageType::Control, _)) => Err(Counter::Drop(DropReason::Malformed)),
+            Ok((MessageType::Hello | MessageType::Response, _)) => Err(self.admit(p, message)),
+            Ok((MessageType::Beacon, _)) => Err(self.gate.other(p, UpReason::Control)),
+            Ok(_) if given => Err(Counter::Up(UpReason::Control)),
+            Ok(_) => Err(Counter::Drop(DropReason::UnknownIndex)),
         }
-        let (m, rx) = known.ok_or(Counter::Drop(DropReason::UnknownIndex))?;
+    }
+
+    fn hop<const W: usize>(
+        &mut self,
+        f: &[u8],
+        p: &Parsed,
+        length: usize,
+        rx: RxLink,
+        moved: bool,
+    ) -> Result<Vec<u8>, Counter> {
+        let m = Message::<W>::read(&f[p.header..]).unwrap();
         let (tx, out) = match hop::hop(self, self.width, Place::Kernel { moved }, &rx, &m) {
             Verdict::Here(_) => return Err(Counter::Up(UpReason::Local)),
             Verdict::Up(r) => return Err(Counter::Up(r)),
             Verdict::Seal(..) => return Err(Counter::Up(UpReason::Sealed)),
-            Verdict::Drop(r) => return Err(Counter::Drop(r)),
+            Verdict::Drop(r) => {
+                let refused = matches!(r, DropReason::NotAllowed | DropReason::RateLimited);
+                self.stats.entry(rx.slot).or_default().refused_packets += u64::from(refused);
+                return Err(Counter::Drop(r));
+            }
             Verdict::Forward(tx, out) => (*tx, out),
         };
         if !self.ports.contains(&tx.port) {
             return Err(Counter::Drop(DropReason::EgressDown));
         }
-        let length = m.length() as usize;
         let from = self.stats.entry(rx.slot).or_default();
         from.rx_packets += 1;
         from.rx_bytes += length as u64;
         let to = self.stats.entry(tx.slot as u16).or_default();
         to.tx_packets += 1;
         to.tx_bytes += length as u64;
-        Ok(encapsulate(&tx, &out, &f[p.header + 40..p.header + length]))
+        Ok(encapsulate(&tx, &out, &f[p.header + Message::<W>::HEAD..p.header + length]))
     }
 }
 
 /// The frame that leaves.
-pub(crate) fn encapsulate(tx: &TxLink, m: &Message<2>, rest: &[u8]) -> Vec<u8> {
+pub(crate) fn encapsulate<const W: usize>(tx: &TxLink, m: &Message<W>, rest: &[u8]) -> Vec<u8> {
     let header = encap::header_len(tx.kind);
     let mut out = tx.header[..header].to_vec();
-    out.resize(header + 40, 0);
+    out.resize(header + Message::<W>::HEAD, 0);
     m.write(&mut out[header..]).unwrap();
     out.extend(rest);
     let (udp, ip) = ((out.len() + 8 - header) as u16, (out.len() - 14) as u16);

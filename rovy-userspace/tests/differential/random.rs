@@ -5,7 +5,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rovy_common::hop::{self, Message};
 use rovy_common::label::{Label, Width};
 use rovy_common::maps::kind;
-use rovy_common::wire::MessageType;
+use rovy_common::wire::{FLAG_LONG_LABEL, MessageType};
 use rovy_common::{Counter, DropReason, UpReason};
 
 use crate::frames::{self, Draft};
@@ -84,16 +84,20 @@ pub(crate) fn run(bench: &mut Bench, width: Width, seed: u64, count: u32) {
 }
 
 /// A label: legal at some position, sometimes not.
-fn label(dice: &mut Dice, width: Width, links: &[Link]) -> Label<2> {
+fn label<const W: usize>(dice: &mut Dice, width: Width, links: &[Link]) -> Label<W> {
+    let capacity = Label::<W>::CAPACITY;
+    let words = std::array::from_fn(|_| dice.word());
     if dice.one_in(20) {
-        return Label([dice.word(), dice.word()]);
+        return Label(words);
     }
     if dice.one_in(20) {
         // Small numbers for position and length, with garbage behind.
-        return Label([dice.word() & !0xffff | dice.below(18) as u64 | (dice.below(18) as u64) << 8, dice.word()]);
+        let mut label = Label(words);
+        label.0[0] = words[0] & !0xffff | dice.below(capacity + 4) as u64 | (dice.below(capacity + 4) as u64) << 8;
+        return label;
     }
     let w = width.bytes() as usize;
-    let len = dice.below(15);
+    let len = dice.below(capacity + 1);
     let mut route = vec![0; len];
     dice.0.fill_bytes(&mut route);
     // Often the last place, and odd ones: two-byte slots may start anywhere.
@@ -102,7 +106,7 @@ fn label(dice: &mut Dice, width: Width, links: &[Link]) -> Label<2> {
         let slot = dice.pick(links).rx.slot.to_be_bytes();
         route[pos..pos + w].copy_from_slice(&slot[2 - w..]);
     }
-    let mut label = Label::<2>::from_route(&route).unwrap();
+    let mut label = Label::<W>::from_route(&route).unwrap();
     label.0[0] += pos as u64;
     label
 }
@@ -120,8 +124,12 @@ fn likely(dice: &mut Dice, width: Width, links: &[Link], link: &Link, counter: u
         counter -= dice.below(9000) as u64;
     }
     let flags = 1 | dice.pick(&[0, 0, 0, 0x20, 0x40, 0x60, 0x80]);
-    let draft = Draft { flags, counter, label: label(dice, width, links), inner };
-    let mut message = draft.message(&link.rx);
+    let mut message = if dice.one_in(3) {
+        let flags = flags | FLAG_LONG_LABEL;
+        Draft::<4> { flags, counter, label: label(dice, width, links), inner }.message(&link.rx)
+    } else {
+        Draft::<2> { flags, counter, label: label(dice, width, links), inner }.message(&link.rx)
+    };
     if dice.one_in(12) {
         spoil_message(dice, link, &mut message);
     }
@@ -152,7 +160,15 @@ fn spoil_message(dice: &mut Dice, link: &Link, m: &mut Vec<u8>) {
             m[2..4].copy_from_slice(&len.to_le_bytes());
         }
     }
-    if let Some(mut read) = Message::<2>::read(m) {
+    if m.get(1).is_some_and(|flags| flags & FLAG_LONG_LABEL != 0) {
+        tag_again::<4>(link, m);
+    } else {
+        tag_again::<2>(link, m);
+    }
+}
+
+fn tag_again<const W: usize>(link: &Link, m: &mut [u8]) {
+    if let Some(mut read) = Message::<W>::read(m) {
         read.tag = hop::tag(&link.rx.keys.tag, &read);
         read.write(m).unwrap();
     }

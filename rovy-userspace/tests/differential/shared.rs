@@ -19,6 +19,8 @@ struct Node {
     tables: Tables,
     from: Link,
     to: Vec<u8>,
+    /// The agent's clock.
+    now_ns: u64,
 }
 
 impl Node {
@@ -31,7 +33,7 @@ impl Node {
             let Ok(()) = tables.set_transmit(&link.tx, at);
         }
         let (from, to) = (bench.links["udp4"].clone(), vec![bench.links["eth"].rx.slot as u8]);
-        Self { bench, tables, from, to }
+        Self { bench, tables, from, to, now_ns: 1 }
     }
 
     fn kernel(&self, draft: &Draft) -> u32 {
@@ -39,13 +41,49 @@ impl Node {
     }
 
     fn agent(&mut self, draft: &Draft) -> Result<Switched, DropReason> {
-        self.tables.switch(1, &mut draft.message(&self.from.rx))
+        self.tables.switch(self.now_ns, &mut draft.message(&self.from.rx))
     }
 
     fn drops(&self) -> u64 {
         let counts = self.bench.xdp().counts().expect("counts");
         counts[rovy_common::Counter::Drop(DropReason::Replay).index() as usize]
     }
+}
+
+fn limited(result: &Result<Switched, DropReason>) -> bool {
+    matches!(result, Err(DropReason::RateLimited))
+}
+
+#[test]
+fn kernel_and_agent_pay_from_one_bucket() {
+    if !skip::root("kernel_and_agent_pay_from_one_bucket") {
+        return;
+    }
+    let mut node = Node::new("shared-rate");
+    node.from = node.bench.links["limited"].clone();
+    // The kernel's own, to which the minutes of a token are long.
+    let uptime = std::fs::read_to_string("/proc/uptime").expect("/proc/uptime");
+    let seconds = uptime.split('.').next().and_then(|s| s.parse::<u64>().ok()).expect("seconds");
+    node.now_ns = seconds * 1_000_000_000;
+    let from = &node.from.rx;
+    let rate = node.bench.xdp().rate(from.slot).expect("rate");
+    let Ok(()) = node.tables.set_rate(from.slot, &rate);
+    let route = node.to.clone();
+    for counter in 0..100 {
+        let draft = Draft::new(counter, &route);
+        if counter % 2 == 0 {
+            assert_eq!(node.kernel(&draft), REDIRECT, "{counter}");
+        } else {
+            let switched = node.agent(&draft);
+            assert!(matches!(switched, Ok(Switched::Forward(..))), "{counter}: {switched:?}");
+        }
+    }
+    assert_eq!(node.kernel(&Draft::new(100, &route)), DROP);
+    let switched = node.agent(&Draft::new(101, &route));
+    assert!(limited(&switched), "{switched:?}");
+    let slot = node.from.rx.slot;
+    let Ok(mine) = node.tables.slot_stats(slot);
+    assert_eq!((mine.refused_packets, node.bench.xdp().slot_stats(slot).expect("stats").refused_packets), (1, 1));
 }
 
 fn replayed(result: &Result<Switched, DropReason>) -> bool {

@@ -253,6 +253,7 @@ impl Host {
             slot: link.slot,
             flags: link.flags(),
         };
+        let Ok(()) = self.tables.set_rate(link.slot, &link.rate);
         let Ok(()) = self.tables.set_receive(&rx, link.endpoint);
     }
 

@@ -13,7 +13,7 @@ use crate::options::{Options, Victim};
 use crate::paths::{Dead, Distances};
 use crate::random::Random;
 use crate::topology::{Graph, MS};
-use crate::workload::{self, BOUND_NS, LONGEST, PACKET, Workload};
+use crate::workload::{self, BOUND_NS, LONGEST, PACKET, Pair, Workload};
 
 /// Links appear in the course of this time.
 const DIALS_NS: u64 = 2 * SECOND;
@@ -204,7 +204,12 @@ impl Run<'_> {
 
     /// Lets something on the pair's route die that it can do without. Whether there was such a thing.
     fn kill(&mut self, pair: usize) -> bool {
+        let Pair { a, b, .. } = self.workload.pairs[pair];
         let Some(nodes) = self.route(pair) else { return false };
+        // A dead node sends nothing that could be answered.
+        if self.network.dead.nodes[a] || self.network.dead.nodes[b] {
+            return false;
+        }
         let choices = if self.options.victim == Victim::Link { nodes.len() - 1 } else { nodes.len() - 2 };
         if choices == 0 {
             return false;
@@ -219,7 +224,6 @@ impl Run<'_> {
                 },
                 Victim::Node => dead.nodes[nodes[choice + 1]] = true,
             }
-            let (a, b) = (self.workload.pairs[pair].a, self.workload.pairs[pair].b);
             if Distances::from(&self.network.graph, &dead, a).links[b].is_some_and(|links| links <= LONGEST) {
                 self.network.dead = dead;
                 if self.options.carrier && self.options.victim == Victim::Link {

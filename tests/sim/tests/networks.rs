@@ -71,7 +71,37 @@ fn flows_find_a_way_around_what_dies() {
         let f = figures(&Options { kill: 4, victim, ..network(Shape::Geometric, 60) }, 7);
         assert!(f.deaths >= 3, "{victim:?}: {}", f.deaths);
         assert_eq!(f.unhealed, 0, "{victim:?}");
-        assert!(f.heal_ms_p50.unwrap() < 1000.0, "{victim:?}: {:?}", f.heal_ms_p50);
+        assert!(f.heal_ms_p50.unwrap() < 600.0, "{victim:?}: {:?}", f.heal_ms_p50);
+        assert!(f.heal_ms_p99.unwrap() < 1000.0, "{victim:?}: {:?}", f.heal_ms_p99);
+    }
+}
+
+/// The first pair are neighbours: their own link dies.
+#[test]
+fn neighbours_find_a_way_around_their_link() {
+    let f = figures(&Options { kill: 1, pairs: 1, ..network(Shape::Geometric, 40) }, 13);
+    assert_eq!((f.deaths, f.unhealed), (1, 0));
+    assert!(f.heal_ms_p99.unwrap() < 1000.0, "{:?}", f.heal_ms_p99);
+}
+
+/// A tenth of what goes over a path of some links is lost: no reason to ask the whole network again and again.
+#[test]
+fn loss_is_no_reason_for_floods() {
+    let f = figures(&Options { loss: 0.05, ..network(Shape::Geometric, 60) }, 1);
+    assert!(f.control_bytes_per_node_s < 5000.0, "{}", f.control_bytes_per_node_s);
+}
+
+/// Many small networks with everything that can go wrong.
+#[test]
+fn whatever_the_seed_everybody_is_found_and_every_death_is_survived() {
+    for (topology, nodes) in [(Shape::Grid, 25), (Shape::Line, 7), (Shape::Powerlaw, 30), (Shape::Geometric, 40)] {
+        for seed in 1..=5 {
+            let options = Options { loss: 0.01, reorder: 10, kill: 3, pairs: 3, ..network(topology, nodes) };
+            let f = figures(&options, seed);
+            assert_eq!((f.pairs_connected, f.unhealed), (Some(1.0), 0), "{topology:?}, seed {seed}");
+            let heal = f.heal_ms_p99.unwrap_or(0.0);
+            assert!(heal < 2000.0, "{topology:?}, seed {seed}: {heal}");
+        }
     }
 }
 

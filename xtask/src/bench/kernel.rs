@@ -9,8 +9,8 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use rovy_common::encap::{self, Macs};
 use rovy_common::hop::{self, Message};
 use rovy_common::label::Label;
-use rovy_common::maps::{Config, HopKeys, LocalKey, RxLink, Source, TxLink, kind, tx_flag};
-use rovy_common::wire::{ETHERTYPE, MessageType, VERSION};
+use rovy_common::maps::{Config, HopKeys, LocalKey, RxLink, Source, TransitRate, TxLink, kind, rx_flag, tx_flag};
+use rovy_common::wire::{ETHERTYPE, FLAG_LONG_LABEL, MessageType, VERSION};
 use serde::Serialize;
 use zerocopy::{IntoBytes, transmute};
 
@@ -38,13 +38,24 @@ pub(crate) struct Nanoseconds {
     pub(crate) label: u64,
     /// The whole hop, the restoring included.
     pub(crate) hop: u64,
+    /// The whole hop of a message with a long label.
+    pub(crate) hop_long: u64,
+    /// The whole hop of a message from a neighbour with a rate limit.
+    pub(crate) hop_limited: u64,
     /// A hello to another node, dropped: what each of a flood costs.
     pub(crate) refusal: u64,
 }
 
 /// What is timed, and the program that does it.
-const RUNS: [(&str, &str); 5] =
-    [("empty", "empty"), ("restore", "restore"), ("label", "label"), ("hop", "hop"), ("refusal", "hop")];
+const RUNS: [(&str, &str); 7] = [
+    ("empty", "empty"),
+    ("restore", "restore"),
+    ("label", "label"),
+    ("hop", "hop"),
+    ("hop long", "long"),
+    ("hop limited", "hop"),
+    ("refusal", "hop"),
+];
 
 /// Measures `rounds` rounds, in each of which every program runs.
 ///
@@ -52,21 +63,25 @@ const RUNS: [(&str, &str); 5] =
 /// When the programs cannot be loaded (not root, no BPF), or do not do what they should.
 pub(crate) fn measure(rounds: usize) -> Result<Nanoseconds> {
     ensure!(rounds > 0, "nothing to measure in 0 rounds");
-    let (mut ebpf, frame, plain) = prepare()?;
+    let Prepared { mut ebpf, rx, frame, plain, long } = prepare()?;
     let hello = hello();
     let mut times = [const { Vec::new() }; RUNS.len()];
     for _ in 0..rounds {
         for ((name, program), times) in RUNS.iter().zip(&mut times) {
             let input = match *name {
                 "label" => &plain,
+                "hop long" => &long,
                 "refusal" => &hello,
                 _ => &frame,
             };
+            let flags = if *name == "hop limited" { rx_flag::LIMITED } else { 0 };
+            let rx: [u8; size_of::<RxLink>()] = transmute!(RxLink { flags, ..rx });
+            set(&mut ebpf, "RX", POSITION, rx)?;
             // What the program puts back.
             set(&mut ebpf, "TEMPLATE", 0, template(input)?)?;
             let (verdict, time) = run(&mut ebpf, program, input, REPEAT)?;
             let expected = match *name {
-                "hop" => XDP_REDIRECT,
+                "hop" | "hop long" | "hop limited" => XDP_REDIRECT,
                 "label" => SLOT,
                 "refusal" => XDP_DROP,
                 _ => 2,
@@ -79,8 +94,8 @@ pub(crate) fn measure(rounds: usize) -> Result<Nanoseconds> {
         times.sort_unstable();
         times[times.len() / 2]
     };
-    let [empty, restore, label, hop, refusal] = times.each_mut().map(median);
-    Ok(Nanoseconds { empty, restore, label, hop, refusal })
+    let [empty, restore, label, hop, hop_long, hop_limited, refusal] = times.each_mut().map(median);
+    Ok(Nanoseconds { empty, restore, label, hop, hop_long, hop_limited, refusal })
 }
 
 /// A hello with a mac1 of nobody's, to the address that [`prepare`] makes this node's.
@@ -104,8 +119,33 @@ fn run(ebpf: &mut Ebpf, name: &str, frame: &[u8], repeat: u32) -> Result<(u32, D
     Ok((result.return_value, result.duration))
 }
 
-/// The object with one link from Ethernet and one to it, a frame that crosses, and one whose label is not masked.
-fn prepare() -> Result<(Ebpf, Vec<u8>, Vec<u8>)> {
+/// What is measured: the object with one link from Ethernet and one to it.
+struct Prepared {
+    ebpf: Ebpf,
+    /// The link that the frames come by.
+    rx: RxLink,
+    /// Crosses.
+    frame: Vec<u8>,
+    /// Its label is not masked.
+    plain: Vec<u8>,
+    /// Crosses with a long label.
+    long: Vec<u8>,
+}
+
+/// The frame of a message with a label of one hop, behind `frame`.
+fn sealed<const W: usize>(mut frame: Vec<u8>, rx: &RxLink, flags: u8) -> Result<Vec<u8>> {
+    let inner = [4 | 1 << 8, 7];
+    let length = Message::<W>::HEAD + 16;
+    let label = Label::<W>::from_route(&[SLOT as u8]).context("the route fits")?;
+    let head0 = 6 | u64::from(flags) << 8 | (length as u64) << 16;
+    let m = hop::seal(&rx.keys, rx.index, 0, head0, &label, inner);
+    frame.resize(encap::ETH + Message::<W>::HEAD, 0);
+    m.write(&mut frame[encap::ETH..]).context("the head fits")?;
+    frame.extend(inner.as_bytes());
+    Ok(frame)
+}
+
+fn prepare() -> Result<Prepared> {
     let mask = POSITION;
     let mut ebpf = EbpfLoader::new()
         .override_global("RX_MASK", &mask, true)
@@ -114,15 +154,15 @@ fn prepare() -> Result<(Ebpf, Vec<u8>, Vec<u8>)> {
         .map_max_entries("REPLAY", mask + 1)
         .load(OBJECT)
         .context("cannot load the benchmark's programs: run as root, on a kernel with BPF")?;
-    for (_, name) in RUNS.iter().take(4) {
+    for name in ["empty", "restore", "label", "hop", "long"] {
         let program: &mut Xdp = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
         program.load().with_context(|| format!("cannot load the program {name}"))?;
     }
     let keys = |n| HopKeys { tag: [n, n + 1], mask: [n + 2, n + 3] };
     let macs = |n| Macs { dst: [2, 0, 0, 0, 0, n], src: [2, 0, 0, 0, 0, n + 1] };
     let index = 0x1234_0000 | POSITION;
-    let mut frame = encap::ethernet(macs(1), ETHERTYPE)[..encap::ETH].to_vec();
-    let word = |i: usize| u32::from_ne_bytes([frame[i], frame[i + 1], frame[i + 2], frame[i + 3]]);
+    let header = encap::ethernet(macs(1), ETHERTYPE)[..encap::ETH].to_vec();
+    let word = |i: usize| u32::from_ne_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]);
     let source = Source { macs: [word(0), word(4), word(8)], kind: kind::ETHERNET, ifindex: 1, ..Source::default() };
     let rx = RxLink { expires_ns: u64::MAX, neighbour: 1, keys: keys(10), source, index, slot: 1, flags: 0 };
     let tx = TxLink {
@@ -140,21 +180,19 @@ fn prepare() -> Result<(Ebpf, Vec<u8>, Vec<u8>)> {
     };
     let config = Config { ethertype_be: u32::from(ETHERTYPE.to_be()), slot_width: 1, ..Config::default() };
 
-    let inner = [4 | 1 << 8, 7];
-    let length = Message::<2>::HEAD + 16;
-    let label = Label::<2>::from_route(&[SLOT as u8]).context("the route fits")?;
-    let m = hop::seal(&rx.keys, index, 0, 6 | 1 << 8 | (length as u64) << 16, &label, inner);
-    frame.resize(encap::ETH + Message::<2>::HEAD, 0);
-    m.write(&mut frame[encap::ETH..]).context("the head fits")?;
-    frame.extend(inner.as_bytes());
+    let frame = sealed::<2>(header.clone(), &rx, VERSION)?;
+    let long = sealed::<4>(header, &rx, VERSION | FLAG_LONG_LABEL)?;
     let mut plain = frame.clone();
+    let label = Label::<2>::from_route(&[SLOT as u8]).context("the route fits")?;
     label.write(&mut plain[encap::ETH + 24..encap::ETH + 40]);
 
+    // So much that no run reaches it.
+    let rate = TransitRate { byte_cost: 1, packet_ns: 1, burst_ns: u64::MAX / 2, bucket: 1, padding: 0 };
+    let rate: [u8; size_of::<TransitRate>()] = transmute!(rate);
     let config: [u8; size_of::<Config>()] = transmute!(config);
-    let rx: [u8; size_of::<RxLink>()] = transmute!(rx);
     let tx: [u8; size_of::<TxLink>()] = transmute!(tx);
     set(&mut ebpf, "CONFIG", 0, config)?;
-    set(&mut ebpf, "RX", POSITION, rx)?;
+    set(&mut ebpf, "RATES", u32::from(rx.slot), rate)?;
     set(&mut ebpf, "TX", 2 * SLOT, tx)?;
     set(&mut ebpf, "SLOTS", SLOT, 2 * SLOT + 1)?;
     let mut ports: aya::maps::DevMap<_> = ebpf.map_mut("PORTS").context("no map PORTS")?.try_into()?;
@@ -169,11 +207,11 @@ fn prepare() -> Result<(Ebpf, Vec<u8>, Vec<u8>)> {
     let mut locals: HashMap<_, [u8; size_of::<LocalKey>()], u64> =
         ebpf.map_mut("LOCALS").context("no map LOCALS")?.try_into()?;
     locals.insert(key, 1, 0).context("cannot write the map LOCALS")?;
-    Ok((ebpf, frame, plain))
+    Ok(Prepared { ebpf, rx, frame, plain, long })
 }
 
 /// The beginning of a frame.
-fn template(frame: &[u8]) -> Result<[u8; encap::ETH + Message::<2>::HEAD]> {
+fn template(frame: &[u8]) -> Result<[u8; encap::ETH + Message::<4>::HEAD]> {
     frame.first_chunk().copied().context("the frame is too short")
 }
 

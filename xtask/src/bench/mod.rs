@@ -128,11 +128,16 @@ fn switch(args: &Switch) -> Result<()> {
         println!("{}", serde_json::to_string(&Report { ns, sizes })?);
         return Ok(());
     }
+    let hop = ns.hop;
     println!("ns a packet, median of {} rounds of test runs", args.rounds);
     println!("  empty program           {:>5}", ns.empty);
     println!("  packet restored only    {:>5}", ns.restore);
     println!("  label switch alone      {:>5}", ns.label);
     println!("  full hop                {:>5}   (+{} over empty)", ns.hop, ns.hop.saturating_sub(ns.empty));
+    for (name, ns) in [("long label", ns.hop_long), ("rate limit", ns.hop_limited)] {
+        let more = i128::from(ns) - i128::from(hop);
+        println!("  full hop, {name}    {ns:>5}   ({more:+} to a full hop)");
+    }
     println!("  hello refused           {:>5}   (+{} over empty)", ns.refusal, ns.refusal.saturating_sub(ns.empty));
     println!();
     println!("packets a second over veth, median of {} rounds", args.rounds);

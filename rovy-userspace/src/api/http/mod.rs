@@ -5,6 +5,7 @@ use crate::config::listenable;
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use crate::names::{Petname, Whom};
+use crate::rate::{RateLimit, TransitLimit};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// What would end or split a query.
@@ -44,6 +45,7 @@ pub(super) fn method(path: &str) -> Option<Method> {
         | "/v0/listener/stop"
         | "/v0/peer/connect"
         | "/v0/peer/disconnect"
+        | "/v0/peer/limit"
         | "/v0/discovery/enable"
         | "/v0/discovery/disable"
         | "/v0/route/add"
@@ -82,6 +84,9 @@ impl Command {
                 format!("/v0/peer/connect?{}/rovy/{peer}{}", escape(address), flag(persist))
             }
             Self::PeerDisconnect { peer } => format!("/v0/peer/disconnect?/rovy/{peer}"),
+            Self::PeerLimit { peer, limit, persist } => {
+                format!("/v0/peer/limit?peer={peer}&rate={}{}", escape(&TransitLimit(*limit)), flag(persist))
+            }
             Self::DiscoveryList => "/v0/discovery/list".into(),
             Self::DiscoverySwitch { listener, on } => {
                 let verb = if *on { "enable" } else { "disable" };
@@ -130,6 +135,9 @@ impl Command {
                 Self::PeerConnect { address, peer, persist: query.flag("persist") }
             }
             "/v0/peer/disconnect" => Self::PeerDisconnect { peer: query.peer()? },
+            "/v0/peer/limit" => {
+                Self::PeerLimit { peer: query.peer()?, limit: query.limit()?, persist: query.flag("persist") }
+            }
             "/v0/discovery/list" => Self::DiscoveryList,
             "/v0/discovery/enable" => Self::DiscoverySwitch { listener: query.discovered()?, on: true },
             "/v0/discovery/disable" => Self::DiscoverySwitch { listener: query.discovered()?, on: false },
@@ -256,6 +264,12 @@ impl Query {
         let Some(text) = self.value("probes") else { return Ok(1) };
         let number = text.parse().ok().filter(|n| (1..=10).contains(n));
         number.ok_or_else(|| usage(format!("probes={}: it is a number from 1 to 10", shorten(&text))))
+    }
+
+    fn limit(&mut self) -> Result<Option<RateLimit>, Failure> {
+        let text =
+            self.value("rate").ok_or_else(|| usage("rate= is missing").with_next("say rate=10mbit, or rate=none"))?;
+        text.parse().map(|TransitLimit(limit)| limit).map_err(|e: crate::rate::RateError| usage(e.to_string()))
     }
 
     fn ifname(&mut self) -> Result<Option<String>, Failure> {

@@ -48,6 +48,8 @@ fn every_command_survives_the_way() {
         commands.push(Command::DiscoverySwitch { listener: Some(eth.clone()), on: yes });
         commands.push(Command::PeerConnect { address: at.clone(), peer: peer.clone(), persist: yes });
         commands.push(Command::PeerConnect { address: eth.clone(), peer: Whom::Name(name.clone()), persist: yes });
+        commands.push(Command::PeerLimit { peer: peer.clone(), limit: "10mbit 2000pps".parse().ok(), persist: yes });
+        commands.push(Command::PeerLimit { peer: peer.clone(), limit: None, persist: yes });
     }
     for command in commands {
         let (used, target) = command.to_http();

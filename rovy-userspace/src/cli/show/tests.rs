@@ -44,6 +44,8 @@ fn a_peer() -> Peer {
         nat: false,
         configured: false,
         transit: PeerTransit::Kernel,
+        rate_limit: None,
+        refused_packets: 0,
         sealed: false,
     }
 }
@@ -111,6 +113,19 @@ fn the_kind_of_transit_is_shown() {
     }
     let json = serde_json::to_value(Peer { transit: PeerTransit::Sealed, sealed: true, ..a_peer() }).unwrap();
     assert_eq!((json["transit"].as_str(), json["sealed"].as_bool()), (Some("sealed"), Some(true)));
+}
+
+#[test]
+fn a_limit_and_what_it_refused_are_shown() {
+    let limited = Peer { rate_limit: "10mbit 2000pps".parse().ok(), refused_packets: 12, ..a_peer() };
+    let text = checked(peers(std::slice::from_ref(&limited)));
+    assert!(text.contains(" kernel, 10mbit 2000pps (12 refused) "), "{text}");
+    assert!(checked(limit(&limited)).contains("at most 10mbit 2000pps"));
+    assert!(checked(limit(&a_peer())).contains("whatever comes"));
+    let json = serde_json::to_value(&limited).unwrap();
+    assert_eq!((json["rate_limit"].as_str(), json["refused_packets"].as_u64()), (Some("10mbit 2000pps"), Some(12)));
+    let denied = checked(peers(&[Peer { transit: PeerTransit::Deny, ..limited }]));
+    assert!(denied.contains(" deny (12 refused) "), "{denied}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use zerocopy::FromBytes;
 use super::{Action, Node};
 use crate::core::action::{Origin, Path};
 use crate::core::discovery::{Heard, Outlet, Verdict, message};
+use crate::core::link::same_way;
 use crate::core::node::handshakes::RETRY_NS;
 use crate::core::peer::PeerSource;
 use crate::core::stamps::Stamp;
@@ -64,9 +65,17 @@ impl Node {
             return Ok(Some(id));
         }
         let known = self.peers.get(&id);
-        if known.is_some_and(|p| p.current.is_some() || p.next.is_some()) {
+        let session = known.and_then(|p| p.current).and_then(|i| self.session_ref(i));
+        let neighbour = session.is_some_and(|s| s.endpoint().is_some());
+        let coming = known.is_some_and(|p| p.next.is_some());
+        if neighbour {
+            self.nearby(now, id, place);
+        }
+        // Who is reached over hops is nearer than was known.
+        if neighbour || coming {
             return Ok(Some(id));
         }
+        let known = self.peers.get(&id);
         let fresh = |sent_ns: u64| now.mono_ns.saturating_sub(sent_ns) < RETRY_NS;
         let under_way = known.and_then(|p| p.attempt.as_ref()).is_some_and(|a| fresh(a.sent_ns));
         let standing =
@@ -85,6 +94,21 @@ impl Node {
             }
         }
         Ok(Some(id))
+    }
+
+    /// A neighbour of the operator's was heard on a segment. A link to it is tried there, if there is none: over Ethernet, which
+    /// is the better kind, and to everybody on the segment, as anybody can send its beacon.
+    fn nearby(&mut self, now: Now, id: PeerId, place: Endpoint) {
+        let Endpoint::Ethernet { ifindex, .. } = place else { return };
+        let everybody = Endpoint::Ethernet { ifindex, mac: [0xff; 6] };
+        if self.stranger(id) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let known = peer.dial.iter().chain(&peer.nearby).any(|e| same_way(e, &everybody));
+        if !known && peer.nearby.try_push(everybody).is_ok() {
+            self.links_due(now, id);
+        }
     }
 
     /// Room for one more stranger, within all that bounds strangers. Who was tried longest in vain makes it.

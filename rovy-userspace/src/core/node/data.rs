@@ -7,7 +7,7 @@ use rovy_common::DropReason;
 use rovy_common::wire::{Data, codec};
 use zerocopy::FromBytes;
 
-use super::{Inbound, Node, Origin, Path};
+use super::{Inbound, Node, Origin};
 use crate::core::buffer::Outgoing;
 use crate::core::peer::QUEUE;
 use crate::core::time::Now;
@@ -22,6 +22,16 @@ fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
     let header = packet.first_chunk::<IPV6>().filter(|h| h[0] >> 4 == 6)?;
     let at = |i: usize| header[i..].first_chunk::<16>().map(|a| Ipv6Addr::from(*a));
     Some((at(8)?, at(24)?))
+}
+
+/// A number that the packets of one connection share: ports where there are some, else the flow label.
+fn flow(packet: &[u8]) -> u64 {
+    const TCP: u8 = 6;
+    const UDP: u8 = 17;
+    let word = |at: usize| packet.get(at..at + 4).and_then(|w| w.first_chunk()).map_or(0, |w| u32::from_be_bytes(*w));
+    let kind = packet.get(6).copied().unwrap_or_default();
+    let rest = if matches!(kind, TCP | UDP) { word(IPV6) } else { word(0) & 0x000f_ffff };
+    u64::from(kind) << 32 | u64::from(rest)
 }
 
 impl Node {
@@ -85,22 +95,28 @@ impl Node {
     /// Follows a peer to where its message came from.
     fn follow(&mut self, now: Now, origin: &Origin, id: PeerId, index: u32, kind: u32) {
         let Some(session) = self.session(index) else { return };
-        let back = origin.back();
-        match (&session.path, &back) {
-            (_, Path::Direct(at)) if let Some(n) = session.link_at(at) => {
-                if let Some(health) = session.links.health_mut(n) {
-                    health.heard(now.mono_ns);
+        match origin {
+            Origin::Direct(at) => {
+                let back = kind != codec::ECHO && std::mem::take(&mut session.strayed);
+                let routed = session.endpoint().is_none();
+                if let Some(n) = session.link_at(at) {
+                    if let Some(health) = session.links.health_mut(n) {
+                        health.heard(now.mono_ns);
+                    }
+                } else if kind != codec::LINK && !session.links.several() {
+                    // Which of several links moved, only their own messages tell.
+                    self.move_link(now, index, 0, *at);
+                }
+                if back || (routed && self.session(index).is_some_and(|s| s.endpoint().is_some())) {
+                    self.heard_over(now, id, origin);
                 }
             }
-            // Which of several links moved, only their own messages tell.
-            (_, Path::Direct(at)) if kind != codec::LINK && !session.links.several() => {
-                let at = *at;
-                self.move_link(now, index, 0, at);
-            }
             // Each route is echoed; which one the peer uses, its other messages tell.
-            (Path::Routed { .. }, _) if kind == codec::ECHO => self.learn(now, id, origin),
-            (Path::Routed { .. }, Path::Routed { slot, hops }) => self.heard_over(now, id, &(*slot, hops.clone())),
-            _ => {}
+            Origin::Routed { .. } if kind == codec::ECHO => self.learn(now, id, origin),
+            Origin::Routed { .. } => {
+                session.strayed = session.endpoint().is_some();
+                self.heard_over(now, id, origin);
+            }
         }
     }
 
@@ -152,8 +168,10 @@ impl Node {
         if let Some(index) = peer.current {
             peer.packets[1] += 1;
             peer.bytes[1] += packet.len() as u64;
+            let flow = self.multipath.then(|| flow(bytes));
+            let way = flow.and_then(|f| self.way_of_flow(now, id, f));
             let session = self.session(index).ok_or(DropReason::NoRoute)?;
-            let path = session.way();
+            let path = way.unwrap_or_else(|| session.way());
             let message = session.seal(now.mono_ns, codec::IPV6, buf, packet)?;
             self.watch(now, id, index);
             return Ok(Some(Outgoing { path, message }));

@@ -65,17 +65,17 @@ impl Node {
         let (current, tried) = (peer.current, peer.tries > 0);
         let psk = self.psk(id);
         if let Some(session) = current.and_then(|i| self.session_ref(i)) {
-            let path = session.way();
+            let path = session.own_way();
             if !paths.contains(&path) {
                 paths.push(path);
             }
             // The links keep their numbers, and slots, when the new link 0 is the old one.
             let well = session.waits_since.is_none_or(|t| now.mono_ns.saturating_sub(t) < RETRY_NS);
             if !tried && well && session.links.several() {
-                paths = vec![if session.links.alive(0) { session.path.clone() } else { session.way() }];
+                paths = vec![if session.links.alive(0) { session.path.clone() } else { session.own_way() }];
             }
         }
-        let search = self.wants_search(id);
+        let search = self.wants_search(now, id);
         if paths.is_empty() && !search {
             return;
         }
@@ -376,6 +376,7 @@ impl Node {
         if !routed && !link {
             self.new_link(now, id);
         }
+        self.steer(now, id);
         self.open_links(now, id);
         if first {
             self.actions.push_back(Action::Connected(id));

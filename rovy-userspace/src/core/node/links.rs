@@ -252,7 +252,8 @@ impl Node {
     /// Opens links over the endpoints that were given for a peer and are none yet.
     pub(super) fn open_links(&mut self, now: Now, id: PeerId) {
         let Some(peer) = self.peers.get(&id).filter(|_| !self.stranger(id)) else { return };
-        let (Some(index), targets, previous) = (peer.current, peer.dial.clone(), peer.previous) else { return };
+        let (Some(index), mut targets, previous) = (peer.current, peer.dial.clone(), peer.previous) else { return };
+        targets.extend(&peer.nearby);
         let Some(session) = self.session_ref(index) else { return };
         if !session.confirmed || session.endpoint().is_none() || session.age(now.mono_ns) >= REJECT_NS {
             return;

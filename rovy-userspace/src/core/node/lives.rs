@@ -134,6 +134,10 @@ impl Node {
         if end.is_some_and(|at| gone(&at)) {
             let slots: Vec<u16> = peer.told.iter().flatten().map(|told| told.slot).collect();
             slots.into_iter().for_each(|slot| self.route_error(now, slot, None));
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.routes.links_lost(now.mono_ns);
+                self.steer(now, id);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use rovy_common::DropReason;
 use rovy_common::wire::KeyAnswer;
 
 use super::{Action, Node, Origin};
-use crate::core::peer::PeerSource;
+use crate::core::peer::{ANSWERS, PeerSource};
 use crate::core::time::{Now, SECOND};
 use crate::identity::PeerId;
 
@@ -23,8 +23,6 @@ const REST_NS: u64 = 5 * SECOND;
 const ANSWERS_NS: u64 = 5 * SECOND;
 /// Peers without a session that there may be for another one to be sought.
 const SOUGHT: usize = 32;
-/// Answers that tell routes.
-const ANSWERS: u8 = 8;
 
 enum Stage {
     Asking {
@@ -168,6 +166,9 @@ impl Node {
         let probe = answer.control.nonce.get();
         let id = PeerId::new(answer.public_key).map_err(|_| DropReason::NotAllowed)?;
         let to = id.address();
+        if self.way_answer(now, id, probe, origin) {
+            return Ok(());
+        }
         let lookup = self.lookups.0.get_mut(&to).filter(|l| l.probe == probe).ok_or(DropReason::NotAllowed)?;
         let first = match &mut lookup.stage {
             Stage::Asking { .. } => true,
@@ -194,6 +195,9 @@ impl Node {
         self.learn(now, id, origin);
         if first {
             self.start_handshake(now, id);
+        } else {
+            // The hello that took the first way may be lost.
+            self.copy_hello(now, id, origin.back());
         }
         Ok(())
     }

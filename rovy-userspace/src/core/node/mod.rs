@@ -12,6 +12,7 @@ mod lookups;
 mod memory;
 mod paths;
 mod publish;
+mod rates;
 mod sealed;
 mod search;
 mod timers;
@@ -42,6 +43,7 @@ use super::time::Now;
 use crate::identity::{PeerId, SecretKey};
 use crate::transport::Endpoint;
 use lookups::Lookups;
+use rates::Rates;
 use search::Seeker;
 
 /// What a node is made with.
@@ -113,6 +115,7 @@ pub struct Node {
     peers: BTreeMap<PeerId, Peer>,
     /// What was configured for single peers; outlives their sessions. Who is in here is no stranger.
     policies: BTreeMap<PeerId, Policy>,
+    rates: Rates,
     by_address: HashMap<Ipv6Addr, PeerId>,
     indices: Indices,
     entries: Vec<Option<Entry>>,
@@ -130,6 +133,8 @@ pub struct Node {
     seeker: Seeker,
     lookups: Lookups,
     nat_keepalive_ns: u64,
+    /// Flows are spread over routes that are alike.
+    multipath: bool,
     actions: VecDeque<Action>,
     deadline_ns: u64,
 }
@@ -151,6 +156,7 @@ impl Node {
             rng,
             peers: BTreeMap::new(),
             policies: BTreeMap::new(),
+            rates: Rates::default(),
             by_address: HashMap::new(),
             indices: Indices::new(sessions),
             entries: std::iter::repeat_with(|| None).take(sessions as usize).collect(),
@@ -164,6 +170,7 @@ impl Node {
             serial: 0,
             rekey_ns: REKEY_NS,
             nat_keepalive_ns: timers::NAT_KEEPALIVE_NS,
+            multipath: false,
             actions: VecDeque::new(),
             deadline_ns: u64::MAX,
             config,
@@ -244,7 +251,8 @@ impl Node {
         let current: Vec<_> = self.peers.iter().filter_map(|(id, p)| Some((*id, p.current?))).collect();
         for (id, index) in current {
             if self.session(index).is_some_and(|s| s.endpoint().is_some()) {
-                self.send_data(now, index, wire::codec::KEEPALIVE, &[]);
+                let way = self.session(index).map(|s| s.own_way());
+                self.send_data_over(now, index, wire::codec::KEEPALIVE, &[], way);
                 self.probe_links(now, id);
             }
         }
@@ -300,6 +308,11 @@ impl Node {
     /// Sends a keepalive so often through a NAT in front of this node, instead of every 25 s; for tests.
     pub fn set_nat_keepalive(&mut self, every: std::time::Duration) {
         self.nat_keepalive_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+    }
+
+    /// Spreads flows to a peer behind others over several routes that are about as good, each flow over one.
+    pub fn set_multipath(&mut self, multipath: bool) {
+        self.multipath = multipath;
     }
 
     /// Renews keys after `age` instead of 120 s; for tests. Keys still end after 180 s.

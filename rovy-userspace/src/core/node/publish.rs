@@ -20,7 +20,6 @@ fn side(session: &Session, link: u8) -> Option<Told> {
 impl Node {
     /// Tells the tables about the receiving side of a link of the session `index`.
     pub(super) fn publish_receive(&mut self, now_ns: u64, index: u32, link: u8) {
-        let allowed = self.config.transit;
         let Some(session) = self.session(index) else { return };
         let (index, endpoint) = match (session.links.get(link), session.endpoint()) {
             (Some(link), Some(_)) => (link.index, link.endpoint),
@@ -33,11 +32,12 @@ impl Node {
         let confirmed = session.confirmed || self.slots.of(peer, 0).is_some() || !self.stranger(peer);
         let slot = Some(peer).filter(|_| confirmed).and_then(|p| self.slot_for(now_ns, p, link));
         let Some(slot) = slot else { return };
-        let transit = self.policies.get(&peer).and_then(|p| p.transit).unwrap_or(allowed);
+        let (transit, rate) = (self.may_transit(peer), self.rate_of(peer, slot));
         self.actions.push_back(Action::Receive(LinkRx {
             index,
             slot,
             transit,
+            rate,
             sealed,
             peer,
             keys,

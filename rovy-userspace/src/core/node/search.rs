@@ -18,6 +18,8 @@ use crate::transport::Endpoint;
 
 /// How long a pseudonym is used.
 const PSEUDONYM_NS: u64 = 600 * SECOND;
+/// How long after an echo a route counts as one that works.
+const FRESH_NS: u64 = 3 * SECOND;
 /// Peers that a new link makes a node look for again.
 const AGAIN: usize = 64;
 /// How long after a link is there: the neighbour makes use of it a moment later.
@@ -72,19 +74,22 @@ impl Node {
         current.filter(|(id, index)| confirmed(*index) && self.slot_towards(*id, None).is_some()).collect()
     }
 
-    /// Whether a neighbour may send transit through this node.
-    fn may_transit(&self, id: PeerId) -> bool {
-        self.policies.get(&id).and_then(|p| p.transit).unwrap_or(self.config.transit)
-    }
-
     /// Whether a hello to this peer is worth a probe: no way is known to work, and what else there is has been tried.
-    pub(super) fn wants_search(&mut self, id: PeerId) -> bool {
+    pub(super) fn wants_search(&mut self, now: Now, id: PeerId) -> bool {
         let Some(peer) = self.peers.get(&id).filter(|p| !p.only_seen()) else { return false };
         let (tried, nowhere) = (peer.tries > 0, peer.paths().is_empty());
         let current = peer.current;
         let searching = peer.search;
         let direct = current.and_then(|i| self.session(i)).is_some_and(|s| matches!(s.path, Path::Direct(_)));
-        (searching || tried || (nowhere && !direct)) && !self.neighbours().is_empty()
+        if self.neighbours().is_empty() {
+            return false;
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        // A hello that was lost on a way that works says nothing about it.
+        let lost = tried && !peer.routes.fresh(now.mono_ns, FRESH_NS);
+        let wanted = searching || ((lost || (nowhere && !direct)) && peer.routes.may_search(now.mono_ns));
+        peer.search &= !wanted;
+        wanted
     }
 
     /// Sends a new probe to every neighbour; its id. `hello` is empty when the target's key is not known.
@@ -101,10 +106,12 @@ impl Node {
     fn spread(&mut self, now: Now, search: &Search, from: Option<PeerId>) {
         let body = search.bytes();
         for (id, index) in self.neighbours() {
-            let passes = from.is_none() || self.may_transit(id);
+            // Who looks for ways to a neighbour needs others than the one it has.
+            let passes = if from.is_none() { id.address() != search.target() } else { self.may_transit(id) };
             if passes && from != Some(id) && !search.visited(id.address()) {
                 self.probes.counts.sent += 1;
-                self.send_data(now, index, codec::PROBE, &body);
+                let way = self.session(index).map(|s| s.own_way());
+                self.send_data_over(now, index, codec::PROBE, &body, way);
             }
         }
     }
@@ -125,7 +132,7 @@ impl Node {
         }
         let what = search.what(&self.seeker.key);
         if search.target() == self.address {
-            if self.probes.answer(now.mono_ns, what, number, search.hops()) {
+            if self.probes.answer(now.mono_ns, what, &search.marks()) {
                 self.probes.counts.answered += 1;
                 return self.answer(now, slot, &search);
             }
@@ -135,13 +142,22 @@ impl Node {
         if !self.may_transit(from) {
             return Err(DropReason::NotAllowed);
         }
-        let Some(onward) = search.onward(self.address, self.config.width, slot)? else { return Ok(()) };
-        if !self.probes.relay(now.mono_ns, what, number, search.hops()) {
+        let onward = match search.onward(self.address, self.config.width, slot) {
+            Ok(Some(onward)) => onward,
+            end => {
+                self.probes.counts.dead_ends += 1;
+                return end.map(|_| ());
+            }
+        };
+        let first = onward.marks().first().copied().unwrap_or_default();
+        if !self.probes.relay(now.mono_ns, what, number, first) {
             self.probes.counts.copies += 1;
             return Ok(());
         }
         self.probes.counts.relayed += 1;
+        let sent = self.probes.counts.sent;
         self.spread(now, &onward, Some(from));
+        self.probes.counts.dead_ends += u64::from(self.probes.counts.sent == sent);
         Ok(())
     }
 
@@ -176,6 +192,9 @@ impl Node {
             peer.again_ns = Some(at);
             peer.search = true;
         }
+        let lost = self.peers.iter_mut().filter(|(_, p)| p.current.is_some() && p.routes.lost());
+        let lost: Vec<PeerId> = lost.map(|(id, p)| (p.routes.search_anew(), *id).1).take(AGAIN).collect();
+        lost.into_iter().for_each(|id| self.steer(now, id));
         self.lookups.again(at);
         self.wake(at);
     }

@@ -54,6 +54,8 @@ impl Node {
         self.deadline_ns = u64::MAX;
         self.drop_reserved(now.mono_ns);
         self.lookups_due(now);
+        self.probes.tidy(now.mono_ns);
+        self.wake(self.probes.next_ns().max(now.mono_ns + SECOND));
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             self.expire(now, id);

@@ -1,7 +1,7 @@
 //! What status commands may see.
 
 use super::Node;
-use crate::core::action::Hops;
+use crate::core::action::{Hops, Path};
 use crate::core::link::{LinkState, Stage};
 use crate::core::peer::{LinkView, PeerSource, PeerState, PeerView, RouteSource, RouteView};
 use crate::core::routes::{RouteState, Why};
@@ -55,7 +55,8 @@ impl Node {
                 persistent: peer.persistent,
                 source: if self.policies.contains_key(id) { PeerSource::Configured } else { peer.source },
                 behind_nat: peer.behind_nat,
-                transit: self.policies.get(id).and_then(|p| p.transit).unwrap_or(self.config.transit),
+                transit: self.may_transit(*id),
+                limit: self.limit_of(*id),
                 sealed: session.map_or_else(|| self.wants_sealed(*id), |s| s.sealed),
                 received_ns: peer.received_ns,
                 rtt_ns: peer.rtt_ns,
@@ -70,22 +71,23 @@ impl Node {
         let mut out = Vec::new();
         for (id, peer) in &self.peers {
             let session = peer.current.and_then(|i| self.session_ref(i));
-            let routed = session.is_some_and(|s| s.endpoint().is_none());
+            let routed = session.is_some_and(|s| matches!(s.way(), Path::Routed { .. }));
+            let links = peer.routes.shown().find(|r| r.direct);
             if let Some(slot) = session.and_then(|s| self.slot_in_use(*id, s)) {
                 out.push(RouteView {
                     peer: *id,
                     slot,
                     hops: Hops::new(),
                     source: RouteSource::Direct,
-                    in_use: true,
-                    state: RouteState::Good,
-                    since_ns: None,
-                    rtt_ns: peer.rtt_ns,
-                    loss_permille: 0,
-                    why: Some(Why::Direct),
+                    in_use: session.is_some_and(|s| s.detour.is_none()),
+                    state: links.as_ref().map_or(RouteState::Good, |l| l.state),
+                    since_ns: links.as_ref().map(|l| l.since_ns),
+                    rtt_ns: links.as_ref().and_then(|l| l.rtt_ns).or(peer.rtt_ns),
+                    loss_permille: links.as_ref().map_or(0, |l| l.loss_permille),
+                    why: links.map_or(Some(Why::Direct), |l| l.in_use),
                 });
             }
-            out.extend(peer.routes.shown().map(|r| RouteView {
+            out.extend(peer.routes.shown().filter(|r| !r.direct).map(|r| RouteView {
                 peer: *id,
                 slot: r.way.0,
                 hops: r.way.1.clone(),

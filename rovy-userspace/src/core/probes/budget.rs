@@ -102,6 +102,20 @@ impl Budgets {
         enough
     }
 
+    /// Forgets buckets that are full again: nobody gains by it.
+    pub(super) fn tidy(&mut self, now_ns: u64) {
+        for neighbour in self.neighbours.values_mut() {
+            neighbour.origins.retain(|_, bucket| bucket.0 > now_ns);
+        }
+        self.neighbours.retain(|_, n| n.bucket.0 > now_ns || !n.origins.is_empty());
+    }
+
+    /// When one of the buckets is full again.
+    pub(super) fn next_ns(&self) -> u64 {
+        let all = self.neighbours.values().flat_map(|n| n.origins.values().chain([&n.bucket]));
+        all.map(|b| b.0).min().unwrap_or(u64::MAX)
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.neighbours.values().map(|n| 1 + n.origins.len()).sum()

@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 
+use arrayvec::ArrayVec;
 use rovy_common::DropReason;
 use rovy_common::label::Width;
 use rovy_common::siphash::{Key, sip64};
@@ -74,6 +75,7 @@ impl Search {
     }
 
     /// Hops it made.
+    #[cfg(test)]
     pub(in crate::core) fn hops(&self) -> u8 {
         self.head.visited
     }
@@ -95,6 +97,11 @@ impl Search {
     pub(in crate::core) fn mark(&self, node: Ipv6Addr) -> u32 {
         let (high, low) = (node.to_bits() >> 64, node.to_bits());
         sip64(&[self.id(), self.origin()], &[(high as u64).swap_bytes(), (low as u64).swap_bytes()]) as u32
+    }
+
+    /// The marks of its hops, the first one's first.
+    pub(in crate::core) fn marks(&self) -> ArrayVec<u32, PROBE_HOPS> {
+        self.head.marks.iter().take(usize::from(self.head.visited)).map(|m| m.get()).collect()
     }
 
     /// Whether it has been at a node.

@@ -13,31 +13,48 @@ fn node(n: u16) -> Ipv6Addr {
 }
 
 #[test]
-fn the_first_copy_then_another_neighbour_then_one_not_much_longer() {
+fn the_first_copy_then_another_neighbour_then_one_over_another_first_hop() {
     let mut p = probes();
-    assert!(p.relay(0, 7, 1, 3));
-    assert!(!p.relay(0, 7, 1, 1), "the same neighbour again");
-    assert!(p.relay(0, 7, 2, 20), "another neighbour, however long: the first may have lied");
-    assert!(!p.relay(0, 7, 3, 4), "three hops longer than the shortest, which is 1 by now");
-    assert!(p.relay(0, 7, 3, 3) && !p.relay(0, 7, 4, 1), "three copies in all");
-    assert!(p.relay(0, 8, 1, 3), "another probe");
-    assert!(p.relay(10 * SECOND, 7, 1, 3), "after ten seconds it is new");
+    assert!(p.relay(0, 7, 1, 50));
+    assert!(!p.relay(0, 7, 1, 60), "the same neighbour again");
+    assert!(p.relay(0, 7, 2, 50), "another neighbour, whatever its copy says: the first may have lied");
+    assert!(!p.relay(0, 7, 3, 50), "nothing new");
+    assert!(p.relay(0, 7, 3, 60) && !p.relay(0, 7, 4, 70), "three copies in all");
+    assert!(p.relay(0, 8, 1, 50), "another probe");
+    assert!(p.relay(10 * SECOND, 7, 1, 50), "after ten seconds it is new");
 }
 
 #[test]
-fn three_copies_are_answered_wherever_they_come_from() {
+fn copies_that_went_different_ways_are_answered_and_one_that_did_not() {
     let mut p = probes();
-    assert_eq!((0..9).filter(|_| p.answer(0, 7, 1, 3)).count(), 3);
+    assert!(p.answer(0, 7, &[1, 2, 3, 4]));
+    assert!(p.answer(0, 7, &[1, 2, 3, 5]), "in case there is nothing else");
+    assert!(!p.answer(0, 7, &[1, 2, 3, 6]), "nor a third of the kind");
+    assert!(p.answer(0, 7, &[9, 2, 3, 4]) && !p.answer(0, 7, &[8, 2, 3, 4]), "another first hop alone counts once");
+    assert!(p.answer(0, 7, &[6, 7]), "a way of its own");
+    assert!(!p.answer(0, 7, &[8]), "four in all");
+    assert!(p.answer(0, 8, &[1, 2, 3, 4]) && p.answer(0, 8, &[1, 6, 7, 8]) && p.answer(0, 8, &[1, 2, 3]));
+    let mut p = probes();
+    assert_eq!((0..9).filter(|n| p.answer(0, 7, &[*n, 1])).count(), 2);
+    assert_eq!((0..9).filter(|n| p.answer(0, 8, &[*n, n + 10])).count(), 4);
+    assert!(p.answer(0, 9, &[]) && p.answer(0, 9, &[]) && !p.answer(0, 9, &[]), "of a neighbour itself");
 }
 
 #[test]
-fn memory_is_bounded_and_forgets_the_oldest() {
+fn memory_is_bounded_forgets_the_oldest_and_is_given_back() {
     let mut p = probes();
     for what in 0..10_000 {
         assert!(p.relay(what, what, 1, 0));
         assert!(p.remembered().0 <= memory::PROBES);
     }
     assert!(!p.relay(10_000, 9_999, 1, 0) && p.relay(10_000, 0, 1, 0));
+    for n in 0..1000 {
+        assert!(p.afford(10_000, n % 9, n));
+    }
+    assert!(p.memory.room() >= memory::PROBES && p.budgets.len() > 100 && p.next_ns() < u64::MAX);
+    p.tidy(11 * SECOND);
+    assert_eq!((p.remembered().0, p.budgets.len(), p.next_ns()), (0, 0, u64::MAX));
+    assert!(p.memory.room() <= 64, "{}", p.memory.room());
     // Oldest or newest, a clock that jumps breaks nothing.
     assert!(p.relay(u64::MAX / 2, 9_999, 1, 0));
     assert!(p.relay(0, 5, 1, 0) && !p.relay(0, 5, 1, 0));

@@ -5,8 +5,13 @@ use arrayvec::ArrayVec;
 use crate::core::action::Hops;
 use crate::core::time::SECOND;
 
-/// A route: this node's first slot, then the label.
+/// A route: this node's first slot, then the label. Slot 0, which nobody has, stands for the links to the peer itself.
 pub(in crate::core) type Way = (u16, Hops);
+
+/// The way over the links to a peer that is a neighbour.
+pub(in crate::core) fn direct() -> Way {
+    (0, Hops::new())
+}
 
 /// How a route stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -40,8 +45,9 @@ const UNDER_WAY: usize = 4;
 const LOST_NS: u64 = SECOND / 2;
 /// Longest time until an echo is lost.
 const LONGEST_NS: u64 = 3 * SECOND;
-/// Lost echoes in a row that make a route dead.
-const DEAD_AFTER: u8 = 3;
+/// Lost echoes in a row that make a route dead, of one that loses none otherwise; up to ten more, by its loss.
+const DEAD_AFTER: u32 = 3;
+const DEAD_AFTER_MORE: u32 = 10;
 /// Longest pause between echoes of a dead route.
 const PAUSE_NS: u64 = 60 * SECOND;
 /// What a lost packet costs its sender, beside two more round trips.
@@ -66,8 +72,11 @@ pub(super) struct Route {
     under_way: ArrayVec<(u64, u64), UNDER_WAY>,
     /// Lost in a row.
     silent: u8,
-    /// When the last echo was sent.
+    /// When the last echo was sent, and when one last came back.
     pub(super) asked_ns: Option<u64>,
+    pub(super) answered_ns: Option<u64>,
+    /// When one of several flows was last sent over it.
+    pub(super) carried_ns: Option<u64>,
     /// Echoes of a dead route so far, and when the next is due.
     pub(super) tries: u32,
     pub(super) again_ns: u64,
@@ -85,9 +94,29 @@ impl Route {
             under_way: ArrayVec::new(),
             silent: 0,
             asked_ns: None,
+            answered_ns: None,
+            carried_ns: None,
             tries: 0,
             again_ns: 0,
         }
+    }
+
+    /// Whether it is the links to the peer itself.
+    pub(super) fn is_direct(&self) -> bool {
+        self.way.0 == 0
+    }
+
+    /// What comes first whatever was measured: the links to the peer itself, then what the operator gave.
+    pub(super) fn class(&self) -> u8 {
+        match self.is_direct() {
+            true => 0,
+            false => 2 - u8::from(self.configured),
+        }
+    }
+
+    /// A share of what is sent over it, as [`Route::loss`] has it, in whole parts of `of`.
+    pub(super) fn loss_of(&self, of: u32) -> u32 {
+        self.loss * of / ALL
     }
 
     /// The mean time of a packet over it in ns when what is lost is sent again, and a little for each hop.
@@ -97,9 +126,9 @@ impl Route {
         rtt + (RESEND_NS + 2 * rtt) * lost / u64::from(ALL) + HOP_NS * self.way.1.len() as u64
     }
 
-    /// How long an answer may take before its absence means something, given the least.
-    pub(super) fn patience(&self, least: u64) -> u64 {
-        self.rtt_ns.map_or(least, |rtt| rtt.saturating_mul(3).clamp(least, LONGEST_NS))
+    /// How long an answer may take before its absence means something: so many round trips, given the least.
+    pub(super) fn patience(&self, round_trips: u64, least: u64) -> u64 {
+        self.rtt_ns.map_or(least, |rtt| rtt.saturating_mul(round_trips).clamp(least, LONGEST_NS))
     }
 
     pub(super) fn asking(&self) -> bool {
@@ -127,6 +156,7 @@ impl Route {
         self.under_way.drain(..=at);
         self.rtt_ns = Some(self.rtt_ns.map_or(took, |rtt| rtt - rtt / 8 + took / 8));
         self.loss -= self.loss / 16;
+        self.answered_ns = Some(now_ns);
         (self.silent, self.tries) = (0, 0);
         if self.state != RouteState::Good {
             self.become_(now_ns, RouteState::Good);
@@ -136,7 +166,7 @@ impl Route {
 
     /// Counts the echoes that are lost by now.
     pub(super) fn pass(&mut self, now_ns: u64) {
-        let patience = self.patience(LOST_NS);
+        let patience = self.patience(3, LOST_NS);
         while self.oldest_ns().is_some_and(|at| now_ns >= at + patience) {
             self.under_way.remove(0);
             if self.state == RouteState::Dead {
@@ -145,7 +175,7 @@ impl Route {
             self.silent = self.silent.saturating_add(1);
             self.loss += (ALL - self.loss) / 16;
             match self.state {
-                _ if self.silent >= DEAD_AFTER => self.die(now_ns),
+                _ if u32::from(self.silent) >= DEAD_AFTER + self.loss_of(DEAD_AFTER_MORE) => self.die(now_ns),
                 RouteState::Good => self.become_(now_ns, RouteState::Suspect),
                 RouteState::Candidate | RouteState::Suspect | RouteState::Dead => {}
             }
@@ -154,12 +184,16 @@ impl Route {
 
     /// When [`Route::pass`] has something to do.
     pub(super) fn lost_at(&self) -> Option<u64> {
-        self.oldest_ns().map(|at| at + self.patience(LOST_NS))
+        self.oldest_ns().map(|at| at + self.patience(3, LOST_NS))
     }
 
     pub(super) fn die(&mut self, now_ns: u64) {
         if self.state != RouteState::Dead {
             self.become_(now_ns, RouteState::Dead);
+            // Links that come back are used soon: what was lost while they were gone says nothing about them.
+            if self.is_direct() {
+                self.loss = self.loss.min(FORGIVEN);
+            }
             self.under_way.clear();
             (self.tries, self.again_ns) = (0, now_ns + SECOND);
         }

@@ -131,6 +131,56 @@ fn what_a_beacon_may_not_be() {
     assert_eq!((w.nodes[0].peers().count(), w.flights.len()), (0, 0));
 }
 
+/// Two nodes know each other over UDP; then one hears the other on an Ethernet segment, where somebody else lies as well.
+#[test]
+fn a_configured_neighbour_that_is_heard_on_ethernet_gets_a_link_there() {
+    let mut w = World::new(2);
+    let (a, b) = (w.id(0), w.id(1));
+    w.connect(0, 1);
+    let now = w.now();
+    w.nodes[1].connect(now, a, vec![], true);
+    w.pass(2);
+    for _ in 0..5 {
+        assert_eq!(w.hear(0, ether(2), b), Ok(Some(b)));
+        assert_eq!(w.hear(0, ether(1), b), Ok(Some(b)));
+        w.settle();
+        w.pass(3);
+    }
+    let links = |w: &World, n: usize| {
+        let peer = w.nodes[n].peers().next().expect("one");
+        peer.links.into_iter().map(|l| (l.endpoint, l.state)).collect::<Vec<_>>()
+    };
+    assert_eq!(links(&w, 0), [(endpoint(1), LinkState::Up), (ether(1), LinkState::Up)]);
+    assert_eq!(links(&w, 1), [(endpoint(0), LinkState::Up), (ether(0), LinkState::Up)]);
+}
+
+#[test]
+fn a_stranger_that_is_heard_on_ethernet_too_gets_no_second_link() {
+    let mut w = World::new(2);
+    let b = w.id(1);
+    let (id, now) = (w.id(0), w.now());
+    w.nodes[1].connect(now, id, vec![endpoint(0)], true);
+    w.settle();
+    assert_eq!(w.state(0, 1), PeerState::Connected);
+    w.pass(2);
+    assert_eq!(w.hear(0, ether(1), b), Ok(Some(b)));
+    w.settle();
+    w.pass(5);
+    assert_eq!(w.nodes[0].peers().next().map(|p| p.links.len()), Some(1));
+}
+
+#[test]
+fn a_peer_behind_hops_that_is_heard_on_the_segment_becomes_a_neighbour() {
+    let mut w = line();
+    let c = w.id(2);
+    assert_eq!(w.state(0, 2), PeerState::Connected);
+    assert!(w.nodes[0].peers().any(|p| p.id == c && p.slot.is_none()));
+    assert_eq!(w.hear(0, endpoint(2), c), Ok(Some(c)));
+    w.settle();
+    w.pass(1);
+    assert!(w.nodes[0].peers().any(|p| p.id == c && p.slot.is_some()), "{:?}", w.nodes[0].routes());
+}
+
 #[test]
 fn a_beacon_of_a_connected_peer_changes_nothing() {
     let mut w = World::new(3);

@@ -19,6 +19,7 @@ mod input;
 mod limits;
 mod links;
 mod memory;
+mod rates;
 mod routing;
 mod rules;
 mod sealed;
@@ -60,6 +61,11 @@ struct World {
     delays: BTreeMap<(usize, usize), u64>,
     /// Links that swallow everything.
     dead: BTreeSet<(usize, usize)>,
+    /// Nodes whose agent is gone: they switch and take nothing in.
+    deaf: BTreeSet<usize>,
+    /// Each of so many messages is lost, 0 for none; and how many went so far.
+    loses: u64,
+    went: u64,
     /// Nodes with slots of two bytes.
     wide: BTreeSet<usize>,
     /// Messages that take time, and when they are there.
@@ -99,7 +105,7 @@ fn endpoint(n: usize) -> Endpoint {
 
 /// Where a node is on the one Ethernet segment there is.
 fn ether(n: usize) -> Endpoint {
-    Endpoint::Ethernet { ifindex: 7, mac: [n as u8; 6] }
+    Endpoint::Ethernet { ifindex: 7, mac: [2 * n as u8 + 2; 6] }
 }
 
 const BROADCAST: Endpoint = Endpoint::Ethernet { ifindex: 7, mac: [0xff; 6] };
@@ -126,6 +132,9 @@ impl World {
             skew: BTreeMap::new(),
             delays: BTreeMap::new(),
             dead: BTreeSet::new(),
+            deaf: BTreeSet::new(),
+            loses: 0,
+            went: 0,
             wide: BTreeSet::new(),
             late: Vec::new(),
         }
@@ -219,6 +228,12 @@ impl World {
     /// A message leaves node `n`.
     fn fly(&mut self, n: usize, path: &Path, bytes: Vec<u8>) {
         let Some((to, origin)) = self.walk(n, path) else { return };
+        // As good as drawn, and always the same.
+        self.went += 1;
+        let drawn = self.went.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        if self.deaf.contains(&to) || self.deaf.contains(&n) || (self.loses > 0 && drawn.is_multiple_of(self.loses)) {
+            return;
+        }
         let flight = Flight { to, origin, bytes };
         match self.delay(n, path) {
             0 => self.flights.push(flight),

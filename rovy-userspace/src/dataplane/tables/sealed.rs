@@ -81,7 +81,10 @@ impl Tables {
         let word = |i: usize| first[i..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
         let head0 = head::<W>(inner.len())?;
         match hop::opened(&*self, self.width, &rx, head0, &label, [word(0), word(8)]) {
-            Verdict::Drop(reason) => Err(reason),
+            Verdict::Drop(reason) => {
+                self.refused(rx.slot, reason);
+                Err(reason)
+            }
             // Only the kernel hands up.
             Verdict::Up(_) => Err(DropReason::Malformed),
             Verdict::Here(label) => Switched::here(&label, inner, rx.slot),

@@ -67,6 +67,22 @@ impl Counters {
     }
 }
 
+/// The buckets of transit rates, from which the kernel's programs take too.
+pub struct Buckets(Shared);
+
+impl Buckets {
+    /// Maps the `len` words of an mmapable array.
+    pub(super) fn map(fd: BorrowedFd<'_>, len: u32) -> Result<Self, XdpError> {
+        Shared::map(fd, len as usize).map(Self)
+    }
+
+    /// A [`rovy_common::hello::Bucket`]. `None` when there is no such bucket.
+    #[must_use]
+    pub fn word(&self, i: u32) -> Option<&AtomicU64> {
+        self.0.word(i as usize)
+    }
+}
+
 /// The replay windows, in which the kernel's programs mark too. Each stands at its receiver index's position.
 pub struct Windows {
     words: Shared,

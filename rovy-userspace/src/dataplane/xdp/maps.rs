@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{Array, HashMap as BpfHash, IterableMap, Map, MapData, MapError, PerCpuArray};
 use rovy_common::count::COUNTERS;
-use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink, kind};
+use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TransitRate, TxLink, kind};
 use rovy_common::replay::WORDS;
 
 use super::object::PORTS;
@@ -26,6 +26,8 @@ pub(super) struct Maps {
     slots: Array<MapData, u32>,
     tx: Array<MapData, Plain<TxLink>>,
     counters: MapData,
+    rates: Array<MapData, Plain<TransitRate>>,
+    spent: MapData,
     counts: PerCpuArray<MapData, u64>,
     slot_stats: PerCpuArray<MapData, Plain<SlotStats>>,
     /// Devices by port, as [`device_at`] reads them.
@@ -52,9 +54,18 @@ impl Maps {
                 take($name)?.try_into().map_err(XdpError::map("open", $name))?
             };
         }
-        let Map::Array(counters) = take("COUNTERS")? else {
-            return Err(XdpError::Program { what: "use", reason: "COUNTERS is not an array".into() });
-        };
+        // What is mapped into memory.
+        macro_rules! words {
+            ($name:literal) => {
+                match take($name)? {
+                    Map::Array(words) => words,
+                    _ => {
+                        let reason = concat!($name, " is not an array").into();
+                        return Err(XdpError::Program { what: "use", reason });
+                    }
+                }
+            };
+        }
         // As an array of words: aya's type for it makes a map to find out what the kernel knows, which takes privileges.
         let Map::DevMap(ports) = take("PORTS")? else {
             return Err(XdpError::Program { what: "use", reason: "PORTS is not a map of devices".into() });
@@ -66,7 +77,9 @@ impl Maps {
             replay: open!("REPLAY"),
             slots: open!("SLOTS"),
             tx: open!("TX"),
-            counters,
+            counters: words!("COUNTERS"),
+            rates: open!("RATES"),
+            spent: words!("SPENT"),
             counts: open!("COUNTS"),
             slot_stats: open!("SLOT_STATS"),
             ports: Map::Array(ports).try_into().map_err(XdpError::map("open", "PORTS"))?,
@@ -129,6 +142,14 @@ impl Maps {
 
     pub(super) fn counters_fd(&self) -> BorrowedFd<'_> {
         self.counters.fd().as_fd()
+    }
+
+    pub(super) fn spent_fd(&self) -> BorrowedFd<'_> {
+        self.spent.fd().as_fd()
+    }
+
+    pub(super) const fn slot_count(&self) -> u32 {
+        self.slot_count
     }
 
     pub(super) const fn counters_len(&self) -> u32 {
@@ -258,6 +279,14 @@ impl Maps {
         free.max_by_key(idle_for).unwrap_or(first)
     }
 
+    pub(super) fn rate(&self, slot: u16) -> Result<TransitRate, XdpError> {
+        Ok(self.rates.get(&u32::from(slot), 0).map_err(XdpError::map("read", "RATES"))?.0)
+    }
+
+    pub(super) fn set_rate(&mut self, slot: u16, rate: &TransitRate) -> Result<(), XdpError> {
+        self.rates.set(u32::from(slot), Plain(*rate), 0).map_err(XdpError::map("write", "RATES"))
+    }
+
     /// The sending sides that an earlier agent left, by slot.
     pub(super) fn adopt(&mut self) -> Result<Vec<(u16, TxLink)>, XdpError> {
         let all = self.transmitters()?;
@@ -360,6 +389,7 @@ impl Maps {
             sum.rx_bytes += s.rx_bytes;
             sum.tx_packets += s.tx_packets;
             sum.tx_bytes += s.tx_bytes;
+            sum.refused_packets += s.refused_packets;
         }
         Ok(sum)
     }

@@ -18,7 +18,7 @@ mod pod;
 mod sys;
 
 pub use attach::{Attached, Mode, Wish};
-pub use counters::{Counters, Windows};
+pub use counters::{Buckets, Counters, Windows};
 pub use error::XdpError;
 pub use given::make as make_for_others;
 pub use left::{Agent, Left, ROOT as PIN_ROOT, left};
@@ -26,11 +26,12 @@ pub use left::{Agent, Left, ROOT as PIN_ROOT, left};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use aya::Ebpf;
 use aya::programs::{TestRun, TestRunOptions};
 use rovy_common::label::Width;
-use rovy_common::maps::{Limits, LocalKey, RxLink, Secrets, SlotStats, TxLink};
+use rovy_common::maps::{Limits, LocalKey, RxLink, Secrets, SlotStats, TransitRate, TxLink};
 use rovy_common::siphash::Key;
 
 use super::{Dataplane, Seen};
@@ -74,6 +75,7 @@ pub struct Xdp {
     maps: Maps,
     counters: Arc<Counters>,
     windows: Arc<Windows>,
+    buckets: Arc<Buckets>,
     log: object::Log,
 }
 
@@ -163,7 +165,8 @@ impl Xdp {
     fn over(program: Program, maps: Maps, params: &Params, log: object::Log) -> Result<Self, XdpError> {
         let counters = Arc::new(Counters::map(maps.counters_fd(), maps.counters_len())?);
         let windows = Arc::new(Windows::map(maps.replay_fd(), params.sessions)?);
-        Ok(Self { program, maps, counters, windows, log })
+        let buckets = Arc::new(Buckets::map(maps.spent_fd(), maps.slot_count())?);
+        Ok(Self { program, maps, counters, windows, buckets, log })
     }
 
     /// Puts the program onto a device and the device among the redirect targets. An attached device stays as it is.
@@ -316,6 +319,36 @@ impl Xdp {
         Arc::clone(&self.windows)
     }
 
+    /// The buckets of transit rates that kernel and agent take from.
+    #[must_use]
+    pub fn buckets(&self) -> Arc<Buckets> {
+        Arc::clone(&self.buckets)
+    }
+
+    /// The rate of what comes over a slot by links that have one.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn rate(&self, slot: u16) -> Result<TransitRate, XdpError> {
+        self.maps.rate(slot)
+    }
+
+    /// Sends on from now on at most so much of what comes over a slot. Where that is new the bucket is full: what was spent at
+    /// another rate could take any time to grow again.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn set_rate(&mut self, slot: u16, rate: &TransitRate) -> Result<(), XdpError> {
+        if self.maps.rate(slot)? == *rate {
+            return Ok(());
+        }
+        self.maps.set_rate(slot, rate)?;
+        if let Some(word) = self.buckets.word(rate.bucket) {
+            word.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// The counters of type 6 that kernel and agent draw from.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
@@ -442,6 +475,10 @@ impl Dataplane for Xdp {
 
     fn clear_transmit(&mut self, slot: u16) -> Result<(), XdpError> {
         self.clear_tx(slot)
+    }
+
+    fn set_rate(&mut self, slot: u16, rate: &TransitRate) -> Result<(), XdpError> {
+        self.set_rate(slot, rate)
     }
 
     fn counts(&self) -> Result<[u64; 64], XdpError> {

@@ -11,7 +11,7 @@ use rovy_common::count::COUNTERS;
 use rovy_common::hello::{LOADS, Prefix};
 use rovy_common::label::Width;
 use rovy_common::maps::{
-    Buckets, Config, LAYOUT, LINKS_SINCE, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink,
+    Buckets, Config, LAYOUT, LINKS_SINCE, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TransitRate, TxLink,
 };
 
 use super::{Params, XdpError, bpffs};
@@ -39,10 +39,10 @@ pub(super) struct Shape {
 /// The maps that links consist of. They name each other's entries, so they stay together.
 const OF_LINKS: [&str; 6] = ["RX", "REPLAY", "SLOTS", "TX", "COUNTERS", "PORTS"];
 /// Those that the agent maps into its memory (`BPF_F_MMAPABLE`).
-const SHARED: [&str; 2] = ["REPLAY", "COUNTERS"];
+const SHARED: [&str; 3] = ["REPLAY", "COUNTERS", "SPENT"];
 const MMAPABLE: u32 = 1 << 10;
 
-pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 14] {
+pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 16] {
     let slots = width.slots();
     let array = |name, value, entries| Shape { name, kind: MapType::Array, key: 4, value, entries };
     let per_cpu = |name, value, entries| Shape { name, kind: MapType::PerCpuArray, key: 4, value, entries };
@@ -54,6 +54,8 @@ pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 14] {
         array("SLOTS", 4, slots),
         array("TX", size_of::<TxLink>(), 2 * slots),
         array("COUNTERS", 8, 2 * slots),
+        array("RATES", size_of::<TransitRate>(), slots),
+        array("SPENT", 8, slots),
         per_cpu("COUNTS", 8, COUNTERS),
         per_cpu("SLOT_STATS", size_of::<SlotStats>(), slots),
         Shape { name: "PORTS", kind: MapType::DevMap, key: 4, value: 8, entries: PORTS },

@@ -1,7 +1,7 @@
 //! The map values as plain bytes, which is what aya copies to and from the kernel.
 #![allow(unsafe_code)]
 
-use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink};
+use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TransitRate, TxLink};
 
 /// A map key or value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,4 +15,4 @@ macro_rules! plain {
     )+ };
 }
 
-plain!(Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TxLink);
+plain!(Config, LocalKey, ReplayWords, RxLink, Secrets, SlotStats, TransitRate, TxLink);

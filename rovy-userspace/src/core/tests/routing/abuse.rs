@@ -43,7 +43,7 @@ fn a_probe_ends_where_there_are_loops() {
     w.seek(0, 15);
     // 24 links of 16 nodes; three copies each way at the very most.
     assert!(sent(&w) - before <= 24 * 2 * 3, "{}", sent(&w) - before);
-    assert!(w.nodes[15].probe_counts().answered - answered <= 3);
+    assert!(w.nodes[15].probe_counts().answered - answered <= 4);
     assert_eq!(w.state(0, 15), PeerState::Connected);
     assert!(w.nodes.iter().all(|n| n.probe_counts().relayed <= 3), "no node passes on more than three copies");
 }
@@ -55,8 +55,8 @@ fn a_storm_of_copies_is_passed_on_three_times_at_most() {
     for n in 0..100 {
         w.inject([0, 3, 4][n % 3], 1, &body);
     }
-    assert_eq!(w.nodes[1].probe_counts().relayed, 3);
-    assert!(w.nodes[2].probe_counts().received <= 3);
+    assert_eq!(w.nodes[1].probe_counts().relayed, 2, "a third one would have to take another first hop");
+    assert!(w.nodes[2].probe_counts().received <= 2);
 }
 
 #[test]

@@ -118,11 +118,79 @@ fn sessions_that_nobody_uses_send_nothing() {
 }
 
 #[test]
-fn a_neighbour_whose_link_dies_is_reached_over_others() {
-    let mut w = net(3, &[(0, 1), (1, 2), (0, 2)]);
+fn a_neighbour_whose_link_dies_is_reached_over_others_in_under_a_second_and_the_link_comes_back() {
+    let mut w = net(4, &[(0, 1), (1, 2), (0, 2), (2, 3)]);
+    w.delay_all(20 * MS);
     w.talk(0, 2, SECOND);
     assert_eq!(w.path(0, 2), [0, 2]);
+    let sessions = |w: &World| [0, 2].map(|n| w.nodes[n].handshakes());
+    let before = sessions(&w);
     w.cut(0, 2);
-    w.talk(0, 2, 25 * SECOND);
-    assert_eq!(w.path(0, 2), [0, 1, 2]);
+    let start = w.now_ns;
+    let (_, arrived) = w.talk(0, 2, 10 * SECOND);
+    assert!(gap(start, &arrived) < 800 * MS, "{} ms", gap(start, &arrived) / MS);
+    assert_eq!((w.path(0, 2), w.path(2, 0)), (vec![0, 1, 2], vec![2, 1, 0]));
+    assert!(w.routes(0, 2).iter().any(|r| r.source == RouteSource::Direct && r.state == RouteState::Dead));
+    let probes = |w: &World| [0, 2].map(|n| w.nodes[n].probe_counts().own);
+    let searched = probes(&w);
+    w.dead.clear();
+    let start = w.now_ns;
+    let (sent, arrived) = w.talk(0, 2, 90 * SECOND);
+    assert_eq!((w.path(0, 2), w.path(2, 0)), (vec![0, 2], vec![2, 0]));
+    assert!(gap(start, &arrived) < 100 * MS && arrived.len() + 10 > sent, "nothing is lost on the way back");
+    assert_eq!((sessions(&w), probes(&w)), (before, searched), "one session all the time");
+}
+
+#[test]
+fn one_way_traffic_to_a_neighbour_heals_too() {
+    let mut w = net(3, &[(0, 1), (1, 2), (0, 2)]);
+    w.delay_all(5 * MS);
+    w.talk(0, 2, SECOND);
+    w.cut(0, 2);
+    let (start, mut arrivals) = (w.now_ns, Vec::new());
+    for n in 0..200_u32 {
+        w.send(0, 2, n as u8).expect("sealed");
+        w.pass_ns(10 * MS);
+        let now_ns = w.now_ns;
+        arrivals.extend(w.arrived.drain(..).map(|_| now_ns));
+    }
+    let healed = gap(start, &arrivals);
+    assert!(healed < 800 * MS, "{} ms", healed / MS);
+}
+
+/// Its kernel forwards although nobody answers any more: what goes through it stays where it is.
+#[test]
+fn a_neighbour_without_an_agent_is_still_a_hop() {
+    let mut w = net(3, &[(0, 1), (1, 2)]);
+    w.delay_all(5 * MS);
+    w.seek(0, 2);
+    w.talk(0, 2, SECOND);
+    w.deaf.insert(1);
+    let (before, start) = (w.nodes[0].probe_counts().own, w.now_ns);
+    let mut arrivals = Vec::new();
+    for n in 0..100_u32 {
+        let _ = w.send(0, 1, n as u8);
+        let (_, arrived) = w.talk(0, 2, 50 * MS);
+        arrivals.extend(arrived);
+    }
+    assert!(gap(start, &arrivals) < 100 * MS, "{} ms", gap(start, &arrivals) / MS);
+    assert_eq!((w.path(0, 2), w.path(0, 1)), (vec![0, 1, 2], vec![0, 1]));
+    assert!((1..6).contains(&(w.nodes[0].probe_counts().own - before)), "it is looked for, ever more seldom");
+}
+
+/// A lossy path makes a node look around again and again, but not with every lost packet.
+#[test]
+fn loss_makes_few_floods() {
+    let mut w = net(4, &[(0, 1), (1, 3), (0, 2), (2, 3)]);
+    w.delay_all(5 * MS);
+    w.seek(0, 3);
+    w.talk(0, 3, SECOND);
+    let before = w.nodes[0].probe_counts().own;
+    w.loses = 3;
+    w.talk(0, 3, 120 * SECOND);
+    let searches = w.nodes[0].probe_counts().own - before;
+    assert!(searches <= 9, "{searches} in two minutes of which a third of all is lost");
+    w.loses = 0;
+    let (sent, arrived) = w.talk(0, 3, 5 * SECOND);
+    assert!(arrived.len() + 5 > sent);
 }

@@ -6,6 +6,7 @@ mod abuse;
 mod bad_input;
 mod finding;
 mod healing;
+mod multipath;
 mod steady;
 mod taught;
 
