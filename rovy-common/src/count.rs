@@ -89,6 +89,8 @@ reasons! {
         Oversized = 5 "oversized",
         /// The link it goes out by is sealed: the agent seals it.
         Sealed = 6 "sealed",
+        /// It was refused after authentication, and its sender may be told why: see [`crate::wire::ErrorKind`].
+        Refused = 7 "refused",
     }
 }
 

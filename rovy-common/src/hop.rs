@@ -2,14 +2,14 @@
 //! programs, the userspace switch and the tests; what differs is where the tables live.
 //!
 //! Nothing is decided by a message that is not authentic, and none counts twice: index, expiry, tag, then replay before any
-//! other reason, unmask, switch, new counter, mask, tag.
+//! other reason, unmask, switch, new counter, mask, tag. The sender of an authentic message that is refused may be told.
 
 use crate::hello::{Bucket, spend, take};
 use crate::label::{Label, Next, Width};
 use crate::maps::{HopKeys, RxLink, TransitRate, TxLink, rx_flag, tx_flag};
 use crate::replay::{self, Words};
 use crate::siphash::{Key, Sip, sip128};
-use crate::wire::{AEAD_TAG, Data, MessageType};
+use crate::wire::{AEAD_TAG, Data, ErrorKind, MessageType};
 use crate::{DropReason, UpReason, encap};
 
 /// Where the state of the links is kept.
@@ -30,6 +30,8 @@ pub trait Tables {
     fn tx(&self, slot: u16) -> Option<&TxLink>;
     /// Draws the next value of a link's counter. `None` when there is no such counter.
     fn draw(&self, counter: u32) -> Option<u64>;
+    /// Kernel only: takes a token for one refused message of the link with this slot to go up; whether there was one.
+    fn afford_refused(&self, slot: u16) -> bool;
     /// The rate of what comes over a slot, and the bucket that pays for it; asked for [`rx_flag::LIMITED`] links only.
     fn rate(&self, slot: u16) -> Option<(&TransitRate, Self::Bucket<'_>)>;
 }
@@ -104,6 +106,8 @@ pub enum Verdict<T, const W: usize> {
     Up(UpReason),
     /// Drop it.
     Drop(DropReason),
+    /// Agent only: drop it, and tell its sender, for it was authentic and new.
+    Refused(DropReason),
 }
 
 /// The mask of a label block for one counter value.
@@ -210,34 +214,53 @@ fn step<'t, T: Tables, const W: usize>(
     }
     let window = tables.window(m.index()).ok_or(DropReason::UnknownIndex)?;
     let label = Label(xor(m.label, &mask(&rx.keys.mask, m.head[1])));
-    let decided = if rx.flags & rx_flag::SEALED != 0 {
+    let open = rx.flags & rx_flag::SEALED == 0;
+    let decided = if !open {
         Err(DropReason::NotAllowed)
     } else if matches!(place, Place::Kernel { moved: true }) {
         Ok(Decided::Up(UpReason::Moved))
     } else {
         decide(tables, width, place, rx, m.length(), m.inner[0], &label)
     };
-    let decided = match decided {
-        // The agent pays for what it sends on; of what could not be paid for it sees nothing.
-        Ok(Decided::Up(UpReason::Sealed | UpReason::EgressUnsupported)) if !affords(tables, rx, m.length()) => {
-            Err(DropReason::RateLimited)
-        }
-        decided => decided,
+    let kernel = matches!(place, Place::Kernel { .. });
+    let pays = match decided {
+        Ok(Decided::Send(_)) => kernel,
+        // The agent pays for what it sends on; of what could not be paid for it sees nothing but to tell its sender.
+        Ok(Decided::Up(reason)) => matches!(reason, UpReason::Sealed | UpReason::EgressUnsupported),
+        _ => false,
     };
+    let decided = if pays && !affords(tables, rx, m.length()) { Err(DropReason::RateLimited) } else { decided };
+    let refused = open && matches!(decided, Err(reason) if tells(reason, m.inner[0]));
     // Kernel and agent share the window. Whoever ends the way of a message marks it: what goes up is only checked here
     // and marked by the agent, so that it counts once whichever way it came.
-    if matches!(place, Place::Kernel { .. }) && matches!(decided, Ok(Decided::Here | Decided::Up(_))) {
+    let mut up = kernel && (refused || matches!(decided, Ok(Decided::Here | Decided::Up(_))));
+    if up {
         replay::check(window, m.head[1])?;
-    } else {
+        // Only what is new takes a token: a replay would take it from its neighbour.
+        up = !refused || tables.afford_refused(rx.slot);
+    }
+    if !up {
         replay::accept(window, m.head[1])?;
     }
-    let tx = match decided? {
-        Decided::Here => return Ok(Verdict::Here(label)),
-        Decided::Up(reason) => return Ok(Verdict::Up(reason)),
-        Decided::Send(tx) => tx,
+    let tx = match decided {
+        Ok(Decided::Here) => return Ok(Verdict::Here(label)),
+        Ok(Decided::Up(reason)) => return Ok(Verdict::Up(reason)),
+        Ok(Decided::Send(tx)) => tx,
+        Err(_) if refused && up => return Ok(Verdict::Up(UpReason::Refused)),
+        Err(reason) if refused && !kernel => return Ok(Verdict::Refused(reason)),
+        Err(reason) => return Err(reason),
     };
-    pay(tables, rx, m.length())?;
-    pass(tables, place, tx, m.head[0], &label.advance(width, rx.slot), m.inner)
+    let paid = pay(tables, rx, m.length());
+    match paid.and_then(|()| pass(tables, place, tx, m.head[0], &label.advance(width, rx.slot), m.inner)) {
+        Err(reason) if !kernel && tells(reason, m.inner[0]) => Ok(Verdict::Refused(reason)),
+        sent => sent,
+    }
+}
+
+/// Whether the sender of an authentic message is told that it was dropped; `inner` is how the inner one starts.
+#[inline(always)]
+const fn tells(reason: DropReason, inner: u64) -> bool {
+    ErrorKind::about(inner as u8) && ErrorKind::of(reason).is_some()
 }
 
 /// The rate and bucket of a link that has a rate.
@@ -291,7 +314,8 @@ pub fn opened<'t, T: Tables, const W: usize>(
         Ok(Decided::Send(tx)) => pay(tables, rx, length)
             .and_then(|()| pass(tables, Place::Agent, tx, head0, &label.advance(width, rx.slot), inner)),
     };
-    verdict.unwrap_or_else(Verdict::Drop)
+    verdict
+        .unwrap_or_else(|reason| if tells(reason, inner[0]) { Verdict::Refused(reason) } else { Verdict::Drop(reason) })
 }
 
 /// Protects a switched message for its next link, or leaves that to the session with the neighbour.
@@ -310,6 +334,14 @@ fn pass<'t, T: Tables, const W: usize>(
     }
     let counter = tables.draw(tx.counter).ok_or(DropReason::EgressDown)?;
     Ok(Verdict::Forward(tx, seal(&tx.keys, tx.index, counter, head0, label, inner)))
+}
+
+/// The longest transit message that fits a link, in bytes, whether the link is sealed or not.
+#[inline(always)]
+#[must_use]
+pub const fn room(tx: &TxLink) -> u32 {
+    let sealed = if tx.flags & tx_flag::SEALED != 0 { SEALED_MORE } else { 0 };
+    (tx.mtu + encap::ETH as u32).saturating_sub(encap::header_len(tx.kind) as u32 + sealed)
 }
 
 /// What an authentic message is to become.
@@ -349,8 +381,7 @@ fn decide<'t, T: Tables, const W: usize>(
         return Err(DropReason::Expired);
     }
     let sealed = tx.flags & tx_flag::SEALED != 0;
-    let length = if sealed { length + SEALED_MORE } else { length };
-    if length + encap::header_len(tx.kind) as u32 - encap::ETH as u32 > tx.mtu {
+    if length > room(tx) {
         return Err(DropReason::TooBig);
     }
     if matches!(place, Place::Kernel { .. }) {

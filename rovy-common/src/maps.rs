@@ -9,7 +9,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// Version of these layouts, part of the pin path. Raise it with any change in this file or in
 /// [`crate::count`]: a map of another layout would be adopted silently.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 7;
 
 /// The first layout whose maps of links ([`RxLink`], [`ReplayWords`], [`TxLink`], `SLOTS`, `COUNTERS`, `PORTS`) are those of
 /// [`LAYOUT`]. An agent goes on with the links of such a layout without losing a packet; whoever changes one of these maps
@@ -178,7 +178,7 @@ pub struct Config {
     pub slot_width: u32,
     /// Key of mac1 for messages to this node.
     pub mac1: Key,
-    /// How many hellos are let through.
+    /// How much of what is limited goes up.
     pub limits: Limits,
 }
 
@@ -228,7 +228,7 @@ impl TransitRate {
     }
 }
 
-/// How many hellos are let through.
+/// How many hellos are let through, and how many refused messages go up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct Limits {
@@ -236,11 +236,16 @@ pub struct Limits {
     pub source: Rate,
     /// From everybody together that does not prove its address; the others are asked to. And of each other [`crate::hello::Load`].
     pub load: Rate,
+    /// Refused messages of each link, so that their senders are told.
+    pub refused: Rate,
 }
+
+/// Refused messages of one link whose senders are told, by kernel and agent alike.
+pub const REFUSED: Rate = Rate::per_second(100, 50);
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { source: Rate::per_second(20, 5), load: Rate::per_second(100, 100) }
+        Self { source: Rate::per_second(20, 5), load: Rate::per_second(100, 100), refused: REFUSED }
     }
 }
 
@@ -321,7 +326,7 @@ const _: () = assert!(size_of::<Source>() == 56);
 const _: () = assert!(size_of::<RxLink>() == 112);
 const _: () = assert!(size_of::<TxLink>() == 176);
 const _: () = assert!(size_of::<ReplayWords>() == 2056);
-const _: () = assert!(size_of::<Config>() == 56);
+const _: () = assert!(size_of::<Config>() == 72);
 const _: () = assert!(size_of::<Secrets>() == 32);
 const _: () = assert!(size_of::<Buckets>() == 16);
 const _: () = assert!(size_of::<TransitRate>() == 32);

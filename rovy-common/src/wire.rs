@@ -224,14 +224,13 @@ pub struct Transit {
 pub struct Control {
     /// Common header.
     pub header: Header,
-    /// What it is, one of [`control`].
-    /// What it is: echo request 1, echo reply 2, error 3, key 4.
+    /// What it is, one of [`control`]: echo request 1, echo reply 2, error 3, key 4.
     pub kind: u8,
-    /// For an error: the reason.
+    /// For an error: an [`ErrorKind`]. Zero otherwise.
     pub reason: u8,
-    /// For an error of kind too big: the MTU that fits, in bytes of the inner message.
+    /// For an error of kind too big: the largest inner message that fits, in bytes. Zero otherwise.
     pub mtu: U16,
-    /// Matches a reply or error with what it answers.
+    /// Matches a reply with what it answers; for an error, binds the rest of it.
     pub nonce: U64,
 }
 
@@ -263,6 +262,86 @@ pub struct EchoReply {
     pub reserved: [u8; 5],
     /// Over what stands before it, but for the header.
     pub mac: [u8; 16],
+}
+
+/// Type 7, kind [`control::ERROR`]: a message was not passed on, or its session is not known where it ended.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct ErrorMessage {
+    /// What all control messages start with; the nonce is made of what follows.
+    pub control: Control,
+    /// The label block as the hop received it, unmasked; a short one's second half is zero.
+    pub label: [u8; 32],
+    /// How the inner message starts.
+    pub inner: [u8; QUOTE],
+}
+
+/// Bytes of an inner message that an error quotes.
+pub const QUOTE: usize = 32;
+
+/// Why a message was not passed on, as its sender is told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum ErrorKind {
+    /// Nobody holds the slot that the label names.
+    NoSlot = 1,
+    /// The link behind the slot is down.
+    LinkDown = 2,
+    /// It does not fit the link.
+    TooBig = 3,
+    /// Policy forbids it.
+    NotAllowed = 4,
+    /// A limit is used up, or a queue full.
+    Overloaded = 5,
+    /// It arrived, and its session is not known there.
+    NoSession = 6,
+}
+
+impl ErrorKind {
+    /// Every kind, by number.
+    pub const ALL: [Self; 6] =
+        [Self::NoSlot, Self::LinkDown, Self::TooBig, Self::NotAllowed, Self::Overloaded, Self::NoSession];
+
+    /// The kind a byte names.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| *k as u8 == byte)
+    }
+
+    /// The name in counters and output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoSlot => "no_slot",
+            Self::LinkDown => "link_down",
+            Self::TooBig => "too_big",
+            Self::NotAllowed => "not_allowed",
+            Self::Overloaded => "overloaded",
+            Self::NoSession => "no_session",
+        }
+    }
+
+    /// What the sender of an authentic message is told that was dropped for this reason; `None`: nothing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(reason: DropReason) -> Option<Self> {
+        match reason {
+            DropReason::NoSlot => Some(Self::NoSlot),
+            DropReason::EgressDown | DropReason::Expired => Some(Self::LinkDown),
+            DropReason::TooBig => Some(Self::TooBig),
+            DropReason::NotAllowed => Some(Self::NotAllowed),
+            DropReason::RateLimited | DropReason::QueueFull => Some(Self::Overloaded),
+            _ => None,
+        }
+    }
+
+    /// Whether errors are made about inner messages that start with this byte: not about control messages, errors among
+    /// them, nor about cookie replies.
+    #[inline(always)]
+    #[must_use]
+    pub const fn about(kind: u8) -> bool {
+        kind == MessageType::Hello as u8 || kind == MessageType::Response as u8 || kind == MessageType::Data as u8
+    }
 }
 
 /// Kinds of a [`Control`] message.
@@ -464,6 +543,7 @@ const _: () = assert!(size_of::<Control>() == 16);
 const _: () = assert!(size_of::<EchoRequest>() == 72);
 const _: () = assert!(size_of::<EchoReply>() == 72);
 const _: () = assert!(size_of::<KeyAnswer>() == 48);
+const _: () = assert!(size_of::<ErrorMessage>() == 80);
 const _: () = assert!(size_of::<Probe>() == 186);
 const _: () = assert!(size_of::<Echo>() == 16);
 const _: () = assert!(size_of::<LinkMessage>() == 16);

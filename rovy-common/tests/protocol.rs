@@ -6,8 +6,8 @@ use std::mem::offset_of;
 
 use rovy_common::DropReason;
 use rovy_common::wire::{
-    Beacon, Control, CookieReply, Data, Echo, EchoReply, EchoRequest, Header, Hello, KeyAnswer, LinkMessage, Probe,
-    Response, Transit,
+    Beacon, Control, CookieReply, Data, Echo, EchoReply, EchoRequest, ErrorKind, ErrorMessage, Header, Hello,
+    KeyAnswer, LinkMessage, Probe, Response, Transit,
 };
 
 type Rows = Vec<Vec<String>>;
@@ -49,6 +49,7 @@ fn message_layouts_are_those_of_the_document() {
         layout!(Transit { header, receiver_index, counter, tag, label }),
         layout!(Control { header, kind, reason, mtu, nonce }),
         layout!(EchoRequest { control, public_key, reserved }),
+        layout!(ErrorMessage { control, label, inner }),
         layout!(EchoReply { control, public_key, slot, width, reserved, mac }),
         layout!(KeyAnswer { control, public_key }),
         layout!(Probe { id, origin, target, hops_left, visited, label_len, reserved, marks, label }),
@@ -71,4 +72,18 @@ fn drop_reasons_are_those_of_the_document() {
     let documented: Vec<_> = documented.iter().map(|r| (r[0].clone(), r[1].clone())).collect();
     let ours: Vec<_> = DropReason::ALL.iter().map(|r| ((*r as u32).to_string(), r.name().to_owned())).collect();
     assert_eq!(documented, ours);
+}
+
+#[test]
+fn kinds_of_errors_are_those_of_the_document() {
+    let documented = tables().remove("ErrorKind").expect("a table of kinds");
+    let documented: Vec<_> = documented.iter().map(|r| (r[0].clone(), r[1].clone(), r[2].clone())).collect();
+    for (kind, (number, name, reasons)) in ErrorKind::ALL.into_iter().zip(&documented) {
+        assert_eq!((&(kind as u8).to_string(), &kind.name().to_owned()), (number, name));
+        let told = DropReason::ALL.iter().filter(|r| ErrorKind::of(**r) == Some(kind));
+        for reason in told.filter(|r| **r != DropReason::Expired) {
+            assert!(reasons.contains(&format!("`{}`", reason.name())), "{name}: {}", reason.name());
+        }
+    }
+    assert_eq!(documented.len(), ErrorKind::ALL.len());
 }

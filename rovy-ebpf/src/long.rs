@@ -36,7 +36,8 @@ pub fn run(ctx: *mut xdp_md) -> u32 {
         Verdict::Up(reason) => tally::up(reason),
         // Never in the kernel.
         Verdict::Seal(..) => tally::up(UpReason::Sealed),
-        Verdict::Drop(reason) => {
+        // The second one never in the kernel.
+        Verdict::Drop(reason) | Verdict::Refused(reason) => {
             forward::refuse(rx, reason);
             tally::drop(packet, reason, m.index())
         }

@@ -8,6 +8,7 @@ use aya_ebpf::bindings::xdp_action::XDP_REDIRECT;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, HashMap, PerCpuArray};
+use rovy_common::hello;
 use rovy_common::hop::Tables;
 use rovy_common::maps::{Config, LocalKey, ReplayWords, RxLink, SlotStats, TransitRate, TxLink};
 use rovy_common::replay::{WORDS, Words};
@@ -34,6 +35,9 @@ static TX: Array<TxLink> = Array::with_max_entries(512, 0);
 /// No map update ever writes here: agent and programs draw with atomic adds.
 #[map]
 static COUNTERS: Array<u64> = Array::with_max_entries(512, BPF_F_MMAPABLE);
+/// By slot: the bucket of refused messages that go up.
+#[map]
+static REFUSED: Array<u64> = Array::with_max_entries(256, 0);
 #[map]
 static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(rovy_common::count::COUNTERS, 0);
 #[map]
@@ -116,6 +120,13 @@ impl Tables for Maps {
     fn draw(&self, counter: u32) -> Option<u64> {
         // SAFETY: the word is a map value.
         COUNTERS.get_ptr_mut(counter).map(|p| unsafe { Word::new(p) }.fetch_add(1))
+    }
+
+    #[inline(always)]
+    fn afford_refused(&self, slot: u16) -> bool {
+        let (Some(config), Some(at)) = (config(), REFUSED.get_ptr_mut(u32::from(slot))) else { return false };
+        // SAFETY: the word is a map value.
+        hello::take(&unsafe { Word::new(at) }, self.now_ns, &config.limits.refused)
     }
 
     #[inline(always)]

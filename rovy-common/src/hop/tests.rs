@@ -4,12 +4,15 @@ use crate::replay::Window;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::boxed::Box;
 use std::collections::BTreeMap;
+use std::vec::Vec;
 
 /// A node with links by slot. Link `s` has receiver index `100 + s` and keys derived from `s`.
 struct Node {
     rx: BTreeMap<u32, (RxLink, Box<Window>)>,
     tx: BTreeMap<u16, TxLink>,
     counter: AtomicU64,
+    /// Tokens for refused messages.
+    tokens: AtomicU64,
     rates: BTreeMap<u16, TransitRate>,
     spent: AtomicU64,
     now_ns: u64,
@@ -32,7 +35,15 @@ const fn keys(n: u64) -> HopKeys {
 
 fn node(slots: &[u16]) -> Node {
     let (rx, tx, rates) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut n = Node { rx, tx, counter: AtomicU64::new(7), rates, spent: AtomicU64::new(0), now_ns: 500 };
+    let mut n = Node {
+        rx,
+        tx,
+        counter: AtomicU64::new(7),
+        rates,
+        spent: AtomicU64::new(0),
+        now_ns: 500,
+        tokens: AtomicU64::new(0),
+    };
     for s in slots {
         let neighbour = neighbour_id(&[*s as u8; 32]);
         let index = 100 + u32::from(*s);
@@ -72,6 +83,9 @@ impl Tables for Node {
     }
     fn draw(&self, _: u32) -> Option<u64> {
         Some(self.counter.fetch_add(1, Ordering::Relaxed))
+    }
+    fn afford_refused(&self, _: u16) -> bool {
+        self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
     fn rate(&self, slot: u16) -> Option<(&TransitRate, Spent<'_>)> {
         self.rates.get(&slot).map(|rate| (rate, Spent(&self.spent)))
@@ -254,6 +268,7 @@ fn what_came_sealed_is_switched_like_everything_else() {
             Verdict::Here(label) => Verdict::Here(label),
             Verdict::Up(reason) => Verdict::Up(reason),
             Verdict::Drop(reason) => Verdict::Drop(reason),
+            Verdict::Refused(reason) => Verdict::Refused(reason),
         }
     };
     let Verdict::Forward(tx, out) = arrive(&n, head0, &[2]) else { panic!("not forwarded") };
@@ -263,13 +278,13 @@ fn what_came_sealed_is_switched_like_everything_else() {
     assert!(matches!(arrive(&n, head0, &[3]), Verdict::Seal(tx, Label([0x01_01_01, 0])) if tx.slot == 3));
     assert_eq!(arrive(&n, head0, &[]), Verdict::Here(Label([0; 2])));
     assert_eq!(arrive(&n, head0, &[1]), Verdict::Drop(DropReason::UTurn));
-    assert_eq!(arrive(&n, head0, &[9]), Verdict::Drop(DropReason::NoSlot));
-    assert_eq!(arrive(&n, 6 | 1501 << 16, &[2]), Verdict::Drop(DropReason::TooBig));
-    assert_eq!(arrive(&n, 6 | 1489 << 16, &[3]), Verdict::Drop(DropReason::TooBig));
+    assert_eq!(arrive(&n, head0, &[9]), Verdict::Refused(DropReason::NoSlot));
+    assert_eq!(arrive(&n, 6 | 1501 << 16, &[2]), Verdict::Refused(DropReason::TooBig));
+    assert_eq!(arrive(&n, 6 | 1489 << 16, &[3]), Verdict::Refused(DropReason::TooBig));
     n.tx.get_mut(&2).expect("there").expires_ns = 500;
-    assert_eq!(arrive(&n, head0, &[2]), Verdict::Drop(DropReason::Expired));
+    assert_eq!(arrive(&n, head0, &[2]), Verdict::Refused(DropReason::Expired));
     n.rx.get_mut(&101).expect("there").0.flags |= rx_flag::NO_TRANSIT;
-    assert_eq!(arrive(&n, head0, &[3]), Verdict::Drop(DropReason::NotAllowed));
+    assert_eq!(arrive(&n, head0, &[3]), Verdict::Refused(DropReason::NotAllowed));
     assert_eq!(arrive(&n, head0, &[]), Verdict::Here(Label([0; 2])), "what is for this node is no transit");
     n.rx.get_mut(&101).expect("there").0.expires_ns = 500;
     assert_eq!(arrive(&n, head0, &[]), Verdict::Drop(DropReason::Expired));
@@ -278,6 +293,83 @@ fn what_came_sealed_is_switched_like_everything_else() {
     let n = node(&[1, 2]);
     let nested = opened(&n, Width::One, &rx, head0, &label, [6, 0]);
     assert_eq!(nested, Verdict::Drop(DropReason::Malformed), "transit does not travel inside transit");
+}
+
+/// Every refusal: its reason, and a message from neighbour 1 that meets it.
+fn refusals(n: &mut Node) -> Vec<(DropReason, Message<2>)> {
+    n.tx.get_mut(&3).expect("there").expires_ns = 500;
+    n.tx.get_mut(&4).expect("there").mtu = 99;
+    let strict = (n.rx[&105].0, n.rx.get_mut(&105).expect("there"));
+    strict.1.0 = RxLink { flags: rx_flag::NO_TRANSIT, ..strict.0 };
+    [
+        (DropReason::NoSlot, from(1, 0, &[9])),
+        (DropReason::Expired, from(1, 1, &[3])),
+        (DropReason::TooBig, from(1, 2, &[4])),
+        (DropReason::NotAllowed, from(5, 0, &[2])),
+    ]
+    .into()
+}
+
+#[test]
+fn what_is_refused_goes_up_within_its_budget_and_counts_once() {
+    for (place, budget) in [(KERNEL, 0), (KERNEL, 1), (Place::Agent, 0)] {
+        let mut n = node(&[1, 2, 3, 4, 5]);
+        for (reason, m) in refusals(&mut n) {
+            n.tokens.store(budget, Ordering::Relaxed);
+            let rx = n.rx(m.index()).expect("known");
+            let verdict = hop(&n, Width::One, place, rx, &m);
+            let again = |place| hop(&n, Width::One, place, rx, &m);
+            match (place, budget) {
+                (Place::Kernel { .. }, 1) => {
+                    assert_eq!(verdict, Verdict::Up(UpReason::Refused), "{reason:?}");
+                    assert_eq!(again(Place::Agent), Verdict::Refused(reason), "the agent finds the same, and marks it");
+                }
+                (Place::Kernel { .. }, _) => assert_eq!(verdict, Verdict::Drop(reason)),
+                (Place::Agent, _) => assert_eq!(verdict, Verdict::Refused(reason)),
+            }
+            n.tokens.store(1, Ordering::Relaxed);
+            assert_eq!(again(KERNEL), Verdict::Drop(DropReason::Replay), "{reason:?}");
+            assert_eq!(n.tokens.load(Ordering::Relaxed), 1, "a replay takes no token");
+        }
+    }
+}
+
+#[test]
+fn nobody_is_told_of_control_messages_or_by_strangers() {
+    let n = node(&[1, 2]);
+    n.tokens.store(9, Ordering::Relaxed);
+    let rx = n.rx(101).expect("known");
+    let about = |counter, kind| {
+        let label = Label::<2>::from_route(&[9]).expect("fits");
+        seal(&keys(1), 101, counter, 6 | 100 << 16, &label, [kind, 0])
+    };
+    for (kind, told) in [(1, true), (2, true), (3, false), (4, true), (7, false)] {
+        let in_kernel = hop(&n, Width::One, KERNEL, rx, &about(kind, kind));
+        let in_agent = hop(&n, Width::One, Place::Agent, rx, &about(10 + kind, kind));
+        let (up, refused) = (Verdict::Up(UpReason::Refused), Verdict::Refused(DropReason::NoSlot));
+        let drop = Verdict::Drop(DropReason::NoSlot);
+        assert_eq!((in_kernel, in_agent), if told { (up, refused) } else { (drop, drop) }, "inner type {kind}");
+    }
+    let mut forged = about(20, 4);
+    forged.tag ^= 1;
+    assert_eq!(hop(&n, Width::One, KERNEL, rx, &forged), Verdict::Drop(DropReason::BadTag));
+    assert_eq!(n.tokens.load(Ordering::Relaxed), 6, "one for each that went up");
+    let turn = from(1, 30, &[1]);
+    assert_eq!(hop(&n, Width::One, KERNEL, rx, &turn), Verdict::Drop(DropReason::UTurn), "a fault of the sender's own");
+}
+
+#[test]
+fn room_is_what_just_fits() {
+    let n = node(&[1, 2]);
+    let fits = |tx: &TxLink| room(tx);
+    let mut tx = n.tx[&2];
+    assert_eq!(fits(&tx), 1500);
+    tx.kind = crate::maps::kind::UDP6;
+    assert_eq!(fits(&tx), 1452);
+    tx.flags = tx_flag::SEALED;
+    assert_eq!(fits(&tx), 1440);
+    tx.mtu = 3;
+    assert_eq!(fits(&tx), 0);
 }
 
 /// A node whose neighbour on slot 1 may send so many messages at once, and one each 100 ns.
@@ -341,7 +433,7 @@ fn what_the_agent_sends_on_is_paid_for_there_and_nothing_else_goes_up() {
     assert_eq!(run(&n, &from(1, 1, &[2])), Verdict::Drop(DropReason::RateLimited));
     assert_eq!(run(&n, &from(1, 1, &[2])), Verdict::Drop(DropReason::Replay), "it is counted once");
     let agent = hop(&n, Width::One, Place::Agent, &rx, &from(1, 2, &[2]));
-    assert_eq!(agent, Verdict::Drop(DropReason::RateLimited));
+    assert_eq!(agent, Verdict::Refused(DropReason::RateLimited));
     let label = Label::<2>::from_route(&[3]).expect("fits");
     let sealed = |n: &Node| matches!(opened(n, Width::One, &rx, 6 | 100 << 16, &label, INNER), Verdict::Forward(..));
     assert!(!sealed(&n), "sealed transit pays from the same bucket");

@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use super::engine::Shared;
 use super::listeners::{self, Socket};
 use super::views;
-use super::{clock, tun};
+use super::{clock, firewall, tun};
 use crate::api::{Command, Failure, FailureKind, Reply, Request};
 use crate::config::{self, Config};
 use crate::core::{Hops, PeerState};
 use crate::fc00::Fc00Error;
+use crate::fc00::firewall::Action;
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use crate::netlink::{Interface, Netlink, check_ethernet_listener, usable};
@@ -126,6 +127,9 @@ impl Control {
             }
             Command::Wants => Ok(Reply::Wants(self.wants())),
             Command::Fc00Status => Ok(Reply::Fc00(views::fc00(self))),
+            Command::Fc00Allow { services, from } => self.change_rules(Action::Allow, &services, from),
+            Command::Fc00Deny { services, from } => self.change_rules(Action::Deny, &services, from),
+            Command::Fc00Ports => Ok(Reply::Ports(firewall::ports(self))),
             Command::Stats => Ok(Reply::Stats(Box::new(views::stats(self).map_err(internal)?))),
         }
     }

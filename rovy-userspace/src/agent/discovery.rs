@@ -1,7 +1,7 @@
 //! Beacons between sockets and core: where they go out, what was heard, and what to do when nothing is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 use rovy_common::DropReason;
@@ -9,13 +9,11 @@ use rovy_common::DropReason;
 use super::clock;
 use super::engine::Engine;
 use super::listeners::{Listener, Socket};
-use crate::core::{Heard, Outlet};
+use crate::core::{ALL_NODES, Heard, Outlet};
 use crate::multiaddr::Multiaddr;
 use crate::netlink::Interface;
 use crate::transport::{Endpoint, Received, ethernet};
 
-/// All nodes of a link.
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// After so long without a beacon an Ethernet listener says so.
 const SILENCE: Duration = Duration::from_secs(30);
 

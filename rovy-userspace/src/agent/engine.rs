@@ -19,8 +19,9 @@ use super::listeners::Listeners;
 use super::memory::Memory;
 use super::names;
 use super::tun::Host;
-use crate::core::{Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
+use crate::core::{ALL_NODES, Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
 use crate::dataplane::{self, Admission, Dataplane as _, Gate, Tables};
+use crate::fc00::firewall::{Firewall, Setup};
 use crate::fc00::packet;
 use crate::transport::{Batch, Endpoint, Received, drop_reason};
 
@@ -36,6 +37,7 @@ pub(super) struct Engine {
     pub(super) listeners: Listeners,
     pub(super) links: Links,
     pub(super) host: Host,
+    pub(super) firewall: Firewall,
     pub(super) discovery: Discovery,
     /// Every peer ever seen.
     pub(super) book: Book,
@@ -67,7 +69,9 @@ impl Engine {
         listeners: Listeners,
         host: Host,
     ) -> Self {
+        let firewall = Firewall::new(node.id().address(), Setup::default());
         Self {
+            firewall,
             node,
             tables,
             gate,
@@ -193,7 +197,7 @@ impl Engine {
         self.collect();
         match taken? {
             Inbound::Done => Ok(()),
-            Inbound::Packet(range) => self.host.deliver(message.get(range).ok_or(DropReason::BadLength)?),
+            Inbound::Packet(range) => self.let_in(message.get(range).ok_or(DropReason::BadLength)?),
             Inbound::Sealed(sealed) => self.take_sealed(&sealed, message),
         }
     }
@@ -202,11 +206,7 @@ impl Engine {
     pub(super) fn take_packet(&mut self, buf: &mut [u8], packet: Range<usize>) {
         if let Err(reason) = self.seal_packet(buf, packet.clone()) {
             self.tables.count(Counter::Drop(reason));
-            if reason == DropReason::NoRoute
-                && let Some(bytes) = buf.get(packet)
-            {
-                self.refuse(bytes);
-            }
+            self.refuse(reason, buf.get(packet).unwrap_or_default());
         }
     }
 
@@ -215,6 +215,12 @@ impl Engine {
         packet::check(bytes).map_err(packet::Insane::reason)?;
         if self.names.takes(bytes) {
             return self.serve_host(bytes);
+        }
+        self.firewall.outgoing(clock::mono_ns(), bytes);
+        if packet::destination(bytes) == Some(ALL_NODES) {
+            let sent = self.node.packet_to_all(clock::now(), bytes);
+            self.collect();
+            return sent.map(drop);
         }
         let before = self.node.deadline();
         let sealed = self.node.packet(clock::now(), buf, packet);
@@ -231,13 +237,15 @@ impl Engine {
     /// A packet waited for a node that was not found.
     pub(super) fn unreachable(&mut self, packet: &[u8]) {
         self.tables.count(Counter::Drop(DropReason::NoRoute));
-        self.refuse(packet);
+        self.refuse(DropReason::NoRoute, packet);
     }
 
-    /// Tells a program on this host that nobody is known at the address it sent to.
-    fn refuse(&mut self, packet: &[u8]) {
+    /// Tells a program on this host what became of its packet, if it is one of which programs are told.
+    fn refuse(&mut self, reason: DropReason, packet: &[u8]) {
         let from = self.node.id().address();
-        if let Some(answer) = packet::unreachable(packet, packet::Unreachable::NoRoute, from) {
+        let known = packet::destination(packet).is_some_and(|to| self.node.knows(to));
+        let code = packet::Unreachable::of(reason, known);
+        if let Some(answer) = code.and_then(|code| packet::unreachable(packet, code, from)) {
             // The program only waits longer when this does not fit either.
             let _ = self.host.deliver(&answer);
         }
@@ -246,13 +254,34 @@ impl Engine {
     /// Sends the message at `range` of a buffer, under a transit header if its path is routed.
     pub(super) fn send(&mut self, path: &Path, buf: &mut [u8], range: Range<usize>) -> Result<(), DropReason> {
         match path {
-            Path::Direct(to) => self.transmit_or_mourn(to, buf.get(range).ok_or(DropReason::BadLength)?),
+            Path::Direct(to) => {
+                let length = range.len();
+                let sent = self.transmit_or_mourn(to, buf.get(range).ok_or(DropReason::BadLength)?);
+                if sent == Err(DropReason::TooBig)
+                    && let Some((slot, mtu)) = self.tables.fits_direct(to, length)
+                {
+                    self.note_mtu(slot, &[], mtu);
+                }
+                sent
+            }
             Path::Routed { slot, hops } => {
                 let (node, tables) = (&mut self.node, &mut self.tables);
+                let inner = range.len();
                 let (range, to) = dataplane::originate(node, tables, clock::now(), (*slot, hops), buf, range)?;
-                self.transmit_or_mourn(&to, buf.get(range).ok_or(DropReason::BadLength)?)
+                let sent = self.transmit_or_mourn(&to, buf.get(range).ok_or(DropReason::BadLength)?);
+                if sent == Err(DropReason::TooBig) {
+                    let mtu = self.tables.fits_first(*slot, hops, inner);
+                    self.note_mtu(*slot, hops, mtu);
+                }
+                sent
             }
         }
+    }
+
+    /// A message of this node's own was too large for the first link of its route.
+    fn note_mtu(&mut self, slot: u16, hops: &[u8], mtu: u16) {
+        self.node.note_mtu(clock::now(), slot, hops, mtu);
+        self.collect();
     }
 
     /// Sends a message of the core's, which has no room in front.

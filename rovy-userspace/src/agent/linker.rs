@@ -124,6 +124,8 @@ impl Linker {
             Action::Silence(slot) => self.silence(slot),
             Action::Connected(peer) => tracing::info!(%peer, "connected"),
             Action::Disconnected(peer) => tracing::info!(%peer, "disconnected"),
+            // Asked for when a packet comes: `Node::path_mtu`.
+            Action::PathMtu { .. } => {}
             Action::Unreachable(packet) => self.engine.borrow_mut().unreachable(&packet),
         }
     }

@@ -86,6 +86,7 @@ fn run(engine: &Shared, tun: Tun, routing: Option<Routing>, mtu: u16) {
         })
     };
     let mut e = engine.borrow_mut();
+    e.adopt_connections();
     e.host.running = Some(Running { tun, routing, table, reader, mtu });
     e.host.why = None;
 }

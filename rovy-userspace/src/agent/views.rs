@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use rovy_common::wire::ErrorKind;
 use rovy_common::{Counter, DropReason, UpReason};
 
 use super::book::Seen;
@@ -368,7 +369,18 @@ fn limits(e: &super::engine::Engine, waiting: usize) -> BTreeMap<String, api::Li
         entry("action_queue", e.actions.len(), super::engine::BACKLOG),
         entry("request_queue", waiting, super::REQUESTS),
     ];
-    core.chain(queues).collect()
+    let firewall = e.firewall.limits().map(|(name, (used, max))| entry(name, used, max));
+    core.chain(queues).chain(firewall).collect()
+}
+
+fn errors(e: &super::engine::Engine) -> api::ErrorStats {
+    let counts = e.node.error_counts();
+    let named = |counts: [u64; 6]| ErrorKind::ALL.iter().map(|k| k.name().to_owned()).zip(counts).collect();
+    api::ErrorStats {
+        sent: named(counts.sent),
+        received: named(counts.received),
+        disbelieved: named(counts.disbelieved),
+    }
 }
 
 const fn probes(c: core::ProbeCounts) -> api::ProbeStats {
@@ -396,6 +408,7 @@ pub(super) fn stats(control: &Control) -> Result<api::Stats, XdpError> {
         handshakes: e.node.handshakes(),
         probes: probes(e.node.probe_counts()),
         limits: limits(&e, control.waiting.get()),
+        errors: errors(&e),
         ..api::Stats::default()
     };
     for reason in DropReason::ALL {

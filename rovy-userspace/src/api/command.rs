@@ -1,4 +1,7 @@
-use super::types::{Discovery, Echo, Fc00Status, Info, Listener, NameInfo, Peer, RouteInfo, Stats, Trace, Wants};
+use super::types::{
+    Discovery, Echo, Fc00Status, Info, Listener, NameInfo, Peer, Ports, RouteInfo, Stats, Trace, Wants,
+};
+use crate::fc00::firewall::{Sender, Service};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use crate::names::{Petname, Whom};
@@ -117,6 +120,22 @@ pub enum Command {
     Fc00Stop,
     /// How the TUN device is.
     Fc00Status,
+    /// Let services in from the network, now and after a restart.
+    Fc00Allow {
+        /// Which.
+        services: Vec<Service>,
+        /// From this node only; from everybody when absent.
+        from: Option<Sender>,
+    },
+    /// Let services in no more, now and after a restart.
+    Fc00Deny {
+        /// Which.
+        services: Vec<Service>,
+        /// From this node only; from everybody when absent.
+        from: Option<Sender>,
+    },
+    /// What comes in from the network.
+    Fc00Ports,
     /// Counters.
     Stats,
     /// What root would have to open for the agent.
@@ -172,6 +191,8 @@ pub enum Reply {
     Name(NameInfo),
     /// To the fc00 commands.
     Fc00(Fc00Status),
+    /// To [`Command::Fc00Ports`] and what changes them.
+    Ports(Ports),
     /// To [`Command::Stats`].
     Stats(Box<Stats>),
     /// To [`Command::Wants`].

@@ -118,6 +118,19 @@ impl Snapshot {
         let up: Vec<_> = stats.up.iter().map(|(reason, n)| ([("reason", reason.as_str())], *n)).collect();
         let up: Vec<(Labels<'_>, u64)> = up.iter().map(|(l, n)| (l.as_slice(), *n)).collect();
         w.counter("up_packets", "Packets that the kernel handed to the agent", None, &up)?;
+        let errors = &stats.errors;
+        let ways = [("sent", &errors.sent), ("received", &errors.received), ("disbelieved", &errors.disbelieved)];
+        let errors: Vec<_> = ways
+            .iter()
+            .flat_map(|(what, of)| of.iter().map(move |(kind, n)| ([("what", *what), ("kind", kind.as_str())], *n)))
+            .collect();
+        let errors: Vec<(Labels<'_>, u64)> = errors.iter().map(|(l, n)| (l.as_slice(), *n)).collect();
+        w.counter(
+            "route_errors",
+            "Errors about routes, by kind; those disbelieved are among the received",
+            None,
+            &errors,
+        )?;
         let transit: [(Labels<'_>, u64); 2] =
             [(&[("by", "kernel")], stats.transit.kernel_packets), (&[("by", "agent")], stats.transit.agent_packets)];
         w.counter("transit_packets", "Packets switched for others", None, &transit)?;

@@ -16,9 +16,9 @@ pub use command::{Command, Failure, FailureKind, Reply, Request, Requests};
 pub use http::Method;
 pub use server::{ApiError, Server, serve};
 pub use types::{
-    Discovery, DiscoveryListener, Drops, Echo, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener,
-    ListenerState, MapSizes, NameInfo, Peer, PeerLink, PeerSource, PeerState, PeerTransit, ProbeStats, RouteInfo,
-    RouteSource, Stats, Trace, TraceHop, TransitStats, Wants,
+    Discovery, DiscoveryListener, Drops, Echo, ErrorStats, Fc00Status, Info, LimitUse, LinkState, LinkStats, Listener,
+    ListenerState, MapSizes, NameInfo, Peer, PeerLink, PeerSource, PeerState, PeerTransit, PortRule, Ports, ProbeStats,
+    RouteInfo, RouteSource, Stats, Trace, TraceHop, TransitStats, Wants,
 };
 
 #[cfg(test)]

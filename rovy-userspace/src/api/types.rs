@@ -1,5 +1,7 @@
 //! The JSON of the API. Names end in their unit: `_s`, `_us`, `_bytes`.
 
+use crate::config::Firewall;
+use crate::fc00::firewall::{Action, Sender};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use crate::rate::RateLimit;
@@ -365,6 +367,41 @@ pub struct Fc00Status {
     pub advice: Option<String>,
 }
 
+/// `/v0/fc00/ports`: what comes in from the network.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Ports {
+    /// `off`: everything comes in.
+    pub firewall: Firewall,
+    /// Whether what is refused is answered.
+    pub reject: bool,
+    /// What becomes of echo requests that no rule is about.
+    pub default_icmp: Action,
+    /// What becomes of all else that no rule is about, unless it answers what this host began.
+    pub default: Action,
+    /// The rules, those for everybody first.
+    pub rules: Vec<PortRule>,
+    /// Packets that came in since the agent started.
+    pub passed_packets: u64,
+    /// Packets that did not.
+    pub refused_packets: u64,
+}
+
+/// A rule of the firewall.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PortRule {
+    /// `/tcp/PORT`, `/udp/PORT` or `/icmp`; port 0 stands for all.
+    pub service: String,
+    /// Whom it is for, `/rovy/PEERID` or `/ip6/ADDRESS`; for everybody when absent.
+    pub from: Option<Sender>,
+    /// That node's address.
+    pub address: Option<Ipv6Addr>,
+    /// What becomes of the packets it is about.
+    pub action: Action,
+    /// Packets it decided about, since it was made or the agent started. Those of a connection that it let in before are not
+    /// decided about again.
+    pub packets: u64,
+}
+
 /// Dropped packets by reason.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Drops {
@@ -427,6 +464,17 @@ pub struct LinkStats {
     pub why: String,
 }
 
+/// Errors about routes, by kind.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ErrorStats {
+    /// Sent to who had sent what this node did not pass on, or whose session it does not know.
+    pub sent: BTreeMap<String, u64>,
+    /// Received, without those beyond the limit.
+    pub received: BTreeMap<String, u64>,
+    /// Those of them that match nothing this node sent lately, or say what cannot be.
+    pub disbelieved: BTreeMap<String, u64>,
+}
+
 /// Something bounded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct LimitUse {
@@ -447,6 +495,9 @@ pub struct Stats {
     pub transit: TransitStats,
     /// Links to neighbours.
     pub links: Vec<LinkStats>,
+    /// Errors about routes.
+    #[serde(default)]
+    pub errors: ErrorStats,
     /// Sessions, direct and behind others.
     pub sessions: u32,
     /// Cookie replies sent, by kernel and agent.

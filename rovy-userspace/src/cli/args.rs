@@ -1,5 +1,6 @@
 use crate::api::Command;
 use crate::config::{XdpMode, listenable};
+use crate::fc00::firewall::{Sender, Service};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use crate::names::{Petname, Whom};
@@ -175,7 +176,7 @@ pub(super) enum Question {
     /// Names for peers, for commands and as NAME.rovy
     #[command(subcommand)]
     Name(Name),
-    /// The TUN device
+    /// The TUN device, and what it lets in
     #[command(subcommand)]
     Fc00(Fc00),
     /// Show who sits at each hop of the route to a peer; exit code 1 when the peer does not answer
@@ -318,6 +319,22 @@ pub(super) enum Fc00 {
     Stop,
     /// Show it
     Status,
+    /// Let services in from the network, such as /tcp/80 /tcp/443; /tcp/0 is every port. Holds after a restart too
+    Allow(Ports),
+    /// Let them in no more; /icmp is echo requests. Connections that are there go on. Holds after a restart too
+    Deny(Ports),
+    /// Show what comes in
+    Ports,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Ports {
+    /// /tcp/PORT, /udp/PORT or /icmp
+    #[arg(required = true, value_name = "SERVICE")]
+    pub(super) services: Vec<Service>,
+    /// Only from this node: a PeerID, or its address
+    #[arg(long, value_name = "NODE")]
+    pub(super) from: Option<Sender>,
 }
 
 impl From<Question> for Command {
@@ -354,6 +371,9 @@ impl From<Question> for Command {
             Question::Fc00(Fc00::Start { ifname }) => Self::Fc00Start { ifname },
             Question::Fc00(Fc00::Stop) => Self::Fc00Stop,
             Question::Fc00(Fc00::Status) => Self::Fc00Status,
+            Question::Fc00(Fc00::Allow(Ports { services, from })) => Self::Fc00Allow { services, from },
+            Question::Fc00(Fc00::Deny(Ports { services, from })) => Self::Fc00Deny { services, from },
+            Question::Fc00(Fc00::Ports) => Self::Fc00Ports,
             Question::Trace { peer, probes } => Self::Trace { peer, probes },
             Question::Stats => Self::Stats,
         }
@@ -413,6 +433,14 @@ mod tests {
             Command::DiscoverySwitch { listener: Some(_), on: true }
         ));
         assert_eq!(ask("rovy fc00 start --ifname r1"), Command::Fc00Start { ifname: Some("r1".into()) });
+        let services = vec![Service::Tcp(80), Service::Udp(0)];
+        assert_eq!(ask("rovy fc00 allow /tcp/80 /udp/0"), Command::Fc00Allow { services, from: None });
+        let from = Some(Sender::Address("fc02::1".parse().unwrap()));
+        assert_eq!(
+            ask("rovy fc00 deny /icmp --from fc02::1"),
+            Command::Fc00Deny { services: vec![Service::Icmp], from }
+        );
+        assert!(Args::try_parse_from(["rovy", "fc00", "allow"]).is_err());
         assert!(Args::try_parse_from(["rovy"]).unwrap().command.is_none());
         let known = "bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee";
         let peer: Whom = known.parse().unwrap();

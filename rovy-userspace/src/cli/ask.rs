@@ -157,6 +157,7 @@ pub(super) fn text(command: &Command, answer: Value) -> Outcome<String> {
         Command::Fc00Start { .. } | Command::Fc00Stop | Command::Fc00Status | Command::GiveFc00 => {
             show::fc00(&read(answer)?)
         }
+        Command::Fc00Allow { .. } | Command::Fc00Deny { .. } | Command::Fc00Ports => show::ports(&read(answer)?),
         Command::Wants | Command::Ping { .. } => format!("{answer:#}\n"),
         Command::Stats => show::stats(&read(answer)?),
     })

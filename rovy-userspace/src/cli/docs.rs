@@ -22,6 +22,8 @@ fn fill(line: &str) -> String {
         ("-q N", "-q 1"),
         ("-i SECONDS", "-i 1"),
         ("/ethif/IF", "/ethif/eth0"),
+        ("SERVICE..", "/tcp/80"),
+        ("NODE", known),
         ("/ip4/ADDRESS", "/ip4/192.0.2.1"),
     ];
     // A listener takes everybody, a connection leads to one.

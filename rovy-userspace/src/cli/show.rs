@@ -2,10 +2,12 @@
 
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
-    Discovery, Fc00Status, Info, LinkState, LinkStats, Listener, ListenerState, NameInfo, Peer, PeerState, PeerTransit,
-    RouteInfo, RouteSource, Stats, Trace, TraceHop,
+    Discovery, ErrorStats, Fc00Status, Info, LinkState, LinkStats, Listener, ListenerState, NameInfo, Peer, PeerState,
+    PeerTransit, PortRule, Ports, RouteInfo, RouteSource, Stats, Trace, TraceHop,
 };
-use std::collections::BTreeSet;
+use crate::config::Firewall;
+use crate::fc00::firewall::Action;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn name(n: &NameInfo) -> String {
     format!("{}.rovy is {} ({})\n\nnext: rovy ping {}\n", n.name, n.peer_id, n.address, n.name)
@@ -313,6 +315,38 @@ pub(super) fn fc00(s: &Fc00Status) -> String {
     out + "\nnext: rovy peer list\n"
 }
 
+pub(super) fn ports(p: &Ports) -> String {
+    if p.firewall == Firewall::Off {
+        return "the firewall is off: everything comes in (`fc00.firewall` in the configuration)\n\nnext: rovy info\n"
+            .into();
+    }
+    let action = |a: &Action| match a {
+        Action::Allow => "comes in",
+        Action::Deny => "is refused",
+    };
+    let row = |r: &PortRule| {
+        [
+            r.service.clone(),
+            r.from.map_or("everybody".into(), |f| f.to_string()),
+            action(&r.action).into(),
+            r.packets.to_string(),
+        ]
+    };
+    let mut rows: Vec<_> = p.rules.iter().map(row).collect();
+    if !p.rules.iter().any(|r| r.service == "/icmp" && r.from.is_none()) {
+        rows.push(["/icmp".into(), "everybody".into(), action(&p.default_icmp).into(), String::new()]);
+    }
+    rows.push(["all else".into(), "everybody".into(), action(&p.default).into(), String::new()]);
+    let told = if p.reject { "who is refused is told so" } else { "nobody is told" };
+    let answers = "and answers to what this host began";
+    format!(
+        "{}{answers}; {} packets came in, {} did not; {told}\n\nnext: rovy fc00 allow /tcp/80\n",
+        table(["SERVICE", "FROM", "WHAT", "PACKETS"], &rows),
+        p.passed_packets,
+        p.refused_packets
+    )
+}
+
 pub(super) fn stats(s: &Stats) -> String {
     let mut out = list(&[
         (
@@ -344,6 +378,10 @@ pub(super) fn stats(s: &Stats) -> String {
     if !up.is_empty() {
         out.push_str(&format!("\n{}", table(["HANDED TO THE AGENT", "PACKETS"], &up)));
     }
+    let errors = error_rows(&s.errors);
+    if !errors.is_empty() {
+        out.push_str(&format!("\n{}", table(["ERROR", "SENT", "RECEIVED", "DISBELIEVED"], &errors)));
+    }
     if !s.links.is_empty() {
         out.push_str(&format!("\n{}", link_table(&s.links)));
     }
@@ -353,6 +391,15 @@ pub(super) fn stats(s: &Stats) -> String {
         out.push_str(&format!("\n{}", table(["LIMIT", "USED", "OF"], &limits)));
     }
     out + "\nnext: rovy stats --json\n"
+}
+
+/// Kinds of errors that there were any of.
+fn error_rows(e: &ErrorStats) -> Vec<[String; 4]> {
+    let of = |counts: &BTreeMap<String, u64>, kind| counts.get(kind).copied().unwrap_or(0);
+    let kinds: BTreeSet<&String> = e.sent.keys().chain(e.received.keys()).collect();
+    let counts = kinds.into_iter().map(|k| (k, [of(&e.sent, k), of(&e.received, k), of(&e.disbelieved, k)]));
+    let any = counts.filter(|(_, n)| n.iter().any(|n| *n > 0));
+    any.map(|(k, [sent, received, not])| [k.clone(), sent.to_string(), received.to_string(), not.to_string()]).collect()
 }
 
 fn link_table(links: &[LinkStats]) -> String {

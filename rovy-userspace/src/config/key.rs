@@ -38,6 +38,11 @@ pub(super) fn peer_id(text: &str, i: usize) -> Option<Range<usize>> {
     tables.or_else(|| peers.as_array()?.get(i)?.as_inline_table()?.get("id")?.span())
 }
 
+/// Where the list of what is denied stands.
+pub(super) fn deny(text: &str) -> Option<Range<usize>> {
+    toml_edit::Document::parse(text).ok()?.get("fc00")?.get("deny")?.span()
+}
+
 /// Where in a list the element begins that the message is about. The parser's span is the whole list.
 fn element(text: &str, span: &Range<usize>, message: &str) -> Option<usize> {
     let list: toml_edit::Value = text.get(span.clone())?.parse().ok()?;

@@ -8,8 +8,8 @@ mod schema;
 pub use paths::{Paths, User};
 pub(crate) use schema::listenable;
 pub use schema::{
-    Api, Config, Discovery, Dns, Fc00, Limits, Listen, Log, LogFormat, Mtu, Node, Peer, PeerTransit, Routes, SlotWidth,
-    Transit, Xdp, XdpMode, free_ethertype,
+    Api, Config, Discovery, Dns, Fc00, Firewall, Limits, Listen, Log, LogFormat, Mtu, Node, Peer, PeerTransit, Routes,
+    SlotWidth, Transit, Xdp, XdpMode, free_ethertype,
 };
 
 use std::path::{Path, PathBuf};
@@ -73,6 +73,9 @@ impl Config {
     /// [`ConfigError::Invalid`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(|e| key::invalid(path, text, e.span(), e.message()))?;
+        if let Some(message) = config.fc00.contradiction() {
+            return Err(key::invalid(path, text, key::deny(text), &message));
+        }
         let ids: Vec<_> = config.peers.iter().map(|p| p.id).collect();
         match ids.iter().enumerate().find(|(i, id)| ids[..*i].contains(id)) {
             // Which of two entries would count nobody could guess.

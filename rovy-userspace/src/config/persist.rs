@@ -1,6 +1,7 @@
 //! Changes to the configuration file that keep its comments. The old file stays whole when anything fails.
 
 use super::{Config, ConfigError, DEFAULT_FILE, key};
+use crate::fc00::firewall::{Action, Rule, Rules};
 use crate::identity::PeerId;
 use crate::multiaddr::Multiaddr;
 use crate::rate::TransitLimit;
@@ -117,6 +118,38 @@ pub fn remove_peer(path: &Path, peer: PeerId) -> Result<bool, ConfigError> {
         let tables = document.get_mut("peer").and_then(Item::as_array_of_tables_mut);
         tables.ok_or("peers must be written as [[peer]] to be changed here")?.remove(at);
         Ok(true)
+    })
+}
+
+/// Changes what the firewall lets in, as the running one was changed. Returns whether the file changed.
+///
+/// # Errors
+/// [`ConfigError`]; the file is then unchanged.
+pub fn set_rules(path: &Path, action: Action, list: &[Rule]) -> Result<bool, ConfigError> {
+    change(path, |document, config| {
+        let mut rules = Rules::new(&config.fc00.allow, &config.fc00.deny).map_err(|_| "it has too many rules")?;
+        for rule in list {
+            rules.set(action, *rule).map_err(|_| "it has room for no more rules")?;
+        }
+        let fc00 = document.entry("fc00").or_insert_with(|| Item::Table(Table::new()));
+        let fc00 = fc00.as_table_like_mut().ok_or("fc00 is no table")?;
+        let mut changed = false;
+        for (key, action, old) in
+            [("allow", Action::Allow, &config.fc00.allow), ("deny", Action::Deny, &config.fc00.deny)]
+        {
+            let new: Vec<Rule> = rules.iter().filter(|e| e.action == action).map(|e| e.rule).collect();
+            let added: Vec<&Rule> = new.iter().filter(|r| !old.contains(r)).collect();
+            let gone: Vec<usize> = (0..old.len()).rev().filter(|i| !new.contains(&old[*i])).collect();
+            if added.is_empty() && gone.is_empty() {
+                continue;
+            }
+            changed = true;
+            let array = fc00.entry(key).or_insert_with(|| value(Array::new()));
+            let array = array.as_array_mut().ok_or("fc00.allow or fc00.deny is no list")?;
+            gone.into_iter().for_each(|at| remove(array, at));
+            added.into_iter().for_each(|rule| push(array, &rule.to_string()));
+        }
+        Ok(changed)
     })
 }
 

@@ -1,3 +1,4 @@
+use crate::fc00::firewall::{Full, Rule, Rules, Setup};
 use crate::identity::PeerId;
 use crate::multiaddr::{DEFAULT_PORT, Multiaddr};
 use crate::rate::TransitLimit;
@@ -264,7 +265,7 @@ impl Default for Discovery {
 }
 
 /// `[fc00]`
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fc00 {
     /// Whether the TUN device is made at start.
@@ -274,11 +275,58 @@ pub struct Fc00 {
     pub ifname: String,
     /// MTU of the TUN device in bytes.
     pub mtu: Mtu,
+    /// Whether the firewall keeps out what no rule lets in.
+    pub firewall: Firewall,
+    /// What comes in.
+    pub allow: Vec<Rule>,
+    /// What does not, although a wider rule of `allow`, or the default, lets it in.
+    pub deny: Vec<Rule>,
+    /// Whether who is refused is told so.
+    pub reject: bool,
+}
+
+/// `firewall`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Firewall {
+    /// Only answers, echo requests and what rules allow come in.
+    #[default]
+    On,
+    /// Everything comes in.
+    Off,
+}
+
+impl Fc00 {
+    /// How the firewall is set up.
+    ///
+    /// # Errors
+    /// There are too many rules.
+    pub fn firewall(&self) -> Result<Setup, Full> {
+        let rules = Rules::new(&self.allow, &self.deny)?;
+        Ok(Setup { off: self.firewall == Firewall::Off, reject: self.reject, rules })
+    }
+
+    /// What stands in both lists, which nobody could guess the sense of, or too many rules: the text and what is wrong.
+    pub(super) fn contradiction(&self) -> Option<String> {
+        let same =
+            |a: &Rule, b: &Rule| (a.service, a.from.map(|f| f.address())) == (b.service, b.from.map(|f| f.address()));
+        let both = self.deny.iter().find(|d| self.allow.iter().any(|a| same(a, d)));
+        let both = both.map(|rule| format!("{rule}: it stands in allow too"));
+        both.or_else(|| self.firewall().err().map(|full| full.to_string()))
+    }
 }
 
 impl Default for Fc00 {
     fn default() -> Self {
-        Self { enabled: true, ifname: "rovy0".into(), mtu: Mtu::default() }
+        Self {
+            enabled: true,
+            ifname: "rovy0".into(),
+            mtu: Mtu::default(),
+            firewall: Firewall::On,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            reject: false,
+        }
     }
 }
 

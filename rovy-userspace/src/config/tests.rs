@@ -191,6 +191,51 @@ fn peers_come_and_go() {
 }
 
 #[test]
+fn rules_of_the_firewall_are_changed_in_place() {
+    use crate::fc00::firewall::{Action, Rule};
+    let before = "[fc00]\nallow = [\n  '/tcp/22',  # the way in\n  '/tcp/80', # web\n]\nmtu = 1300\n";
+    let (_dir, path) = file(before);
+    let set = |action, texts: &[&str]| {
+        let list: Vec<Rule> = texts.iter().map(|t| t.parse().unwrap()).collect();
+        persist::set_rules(&path, action, &list).unwrap()
+    };
+    let lists = || {
+        let fc00 = Config::load(&path).unwrap().fc00;
+        [fc00.allow, fc00.deny].map(|l| l.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    };
+    assert!(!set(Action::Allow, &["/tcp/80"]) && !set(Action::Deny, &["/tcp/443"]));
+    assert_eq!(text(&path), before, "nothing new, nothing written");
+    let from = format!("/tcp/443/rovy/{PEER}");
+    assert!(set(Action::Allow, &[&from, "/udp/53"]));
+    assert_eq!(lists(), [format!("/tcp/22 /tcp/80 /udp/53 {from}"), String::new()]);
+    assert!(set(Action::Deny, &["/icmp", "/tcp/80"]));
+    assert_eq!(lists(), [format!("/tcp/22 /udp/53 {from}"), "/icmp".into()]);
+    assert!(set(Action::Allow, &["/icmp", "/tcp/0"]));
+    assert_eq!(lists(), ["/udp/53 /tcp/0".to_owned(), String::new()]);
+    assert!(text(&path).contains("# the way in") && text(&path).contains("mtu = 1300"), "{}", text(&path));
+
+    let (_dir, new) = file("");
+    let rule: Rule = "/tcp/1".parse().unwrap();
+    assert!(persist::set_rules(&new, Action::Allow, &[rule]).unwrap());
+    assert_eq!(Config::load(&new).unwrap().fc00.allow, [rule]);
+}
+
+#[test]
+fn rules_that_make_no_sense_are_refused_with_their_line() {
+    for (lines, wanted) in [
+        ("allow = [\n  '/tcp/80',\n  '/sctp/1',\n]", "4:3: fc00.allow: /sctp/1: not supported"),
+        ("deny = ['/tcp/99999']", "2:9: fc00.deny: /tcp/99999: a port is 1 to 65535"),
+        ("allow = ['/tcp/80']\ndeny = ['/tcp/80']", "3:9: fc00.deny: /tcp/80: it stands in allow too"),
+        ("firewall = 'maybe'", "fc00.firewall: unknown variant"),
+    ] {
+        let error = parse(&format!("[fc00]\n{lines}\n")).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{lines}: {error}");
+    }
+    let many: Vec<String> = (0..1025).map(|n| format!("'/udp/{n}'")).collect();
+    assert!(parse(&format!("fc00.allow = [{}]", many.join(","))).unwrap_err().to_string().contains("1024 rules"));
+}
+
+#[test]
 fn a_broken_file_is_left_alone() {
     let (dir, path) = file("[fc00]\nmtu = 5\n");
     assert!(persist::add_listener(&path, &addr("/ethif/eth0")).is_err());

@@ -147,6 +147,15 @@ pub enum Action {
     Connected(PeerId),
     /// The last session with this peer ended.
     Disconnected(PeerId),
+    /// No larger data message than this fits a route: [`Node::path_mtu`](crate::core::Node::path_mtu) tells it from now on.
+    PathMtu {
+        /// The sender's own first link.
+        slot: u16,
+        /// The label's route bytes.
+        hops: Hops,
+        /// In bytes, without any transit header.
+        mtu: u16,
+    },
     /// An IPv6 packet that waited for a node nobody answered for: tell its sender.
     Unreachable(Vec<u8>),
 }

@@ -65,6 +65,12 @@ impl AeadKey {
         tag.as_ref().try_into().map_err(|_| DropReason::TooBig)
     }
 
+    /// The first bytes that a counter's messages are encrypted by. For what this node itself sent: it must not leave it.
+    pub(super) fn keystream(&self, counter: u64) -> Option<[u8; 16]> {
+        let mut text = [0; 16];
+        self.seal(counter, &[], &mut text).ok().map(|_| text)
+    }
+
     /// Decrypts in place; the plaintext's length.
     pub(super) fn open(&self, counter: u64, aad: &[u8], text: &mut [u8]) -> Result<usize, DropReason> {
         let plain = self.0.open_in_place(nonce(counter), Aad::from(aad), text);

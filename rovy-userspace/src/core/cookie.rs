@@ -57,6 +57,11 @@ impl Asked {
         Self { message, paths, replies: 0 }
     }
 
+    /// Whether the hello starts so.
+    pub(super) fn begins(&self, start: &[u8]) -> bool {
+        self.message.starts_with(start)
+    }
+
     /// The hello, without mac2, to be sent over a path where the peer is.
     pub(super) fn again(&mut self, path: &Path) -> Vec<u8> {
         self.also(path).unwrap_or_else(|| self.message.clone())

@@ -44,6 +44,18 @@ pub(super) fn echo_mac(shared: &[u8; 32], requester: &[u8; 32], responder: &[u8;
     std::array::from_fn(|i| full[i])
 }
 
+/// What binds the quotes of an error to its first bytes, which every hop's tag covers. No secret: who made it is told by the
+/// way it came.
+#[must_use]
+pub fn error_check(label: &[u8], inner: &[u8]) -> u64 {
+    let mut h = Blake2s256::new();
+    for part in [b"rovy error v1", label, inner] {
+        Digest::update(&mut h, part);
+    }
+    let out: [u8; 32] = h.finalize().into();
+    word(&out, 0)
+}
+
 /// The SipHash key of mac1 for messages to the owner of `public_key`.
 pub(super) fn mac1_key(public_key: &[u8; 32]) -> [u64; 2] {
     let mut h = Blake2s256::new();

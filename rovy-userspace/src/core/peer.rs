@@ -9,8 +9,9 @@ use super::action::{Hops, Path};
 use super::cookie::{Asked, Cookies};
 use super::handshake::Initiation;
 use super::link::{LINKS, LinkState};
+use super::node::ErrorsTold;
 use super::routes::{RouteState, Routes, Why};
-use super::time::TAI64N_LEN;
+use super::time::{SECOND, TAI64N_LEN};
 use crate::identity::PeerId;
 use crate::rate::RateLimit;
 use crate::transport::Endpoint;
@@ -18,6 +19,8 @@ use zeroize::Zeroizing;
 
 /// Packets that wait for a session, at most.
 pub(super) const QUEUE: usize = 16;
+/// How long a program waits for a peer that does not answer; two hellos go out meanwhile.
+const PATIENCE_NS: u64 = 8 * SECOND;
 
 /// Answers to one probe that tell ways.
 pub(super) const ANSWERS: u8 = 8;
@@ -104,6 +107,8 @@ pub(super) struct Peer {
     pub(super) rtt_ns: Option<u64>,
     pub(super) packets: [u64; 2],
     pub(super) bytes: [u64; 2],
+    /// What errors about its routes did.
+    pub(super) errors: ErrorsTold,
     /// What the slot of each link was last told to send by.
     pub(super) told: [Option<Told>; LINKS as usize],
 }
@@ -137,6 +142,12 @@ impl Peer {
     /// Whether nothing but a beacon speaks for it: that is no reason for probes, as anybody on a link can send one.
     pub(super) fn only_seen(&self) -> bool {
         self.source == PeerSource::Discovered && !self.persistent && self.current.is_none() && self.queue.is_empty()
+    }
+
+    /// Whether it has not answered for so long that programs are told so and wait no more. Hellos go on.
+    pub(super) fn in_vain(&self, now_ns: u64) -> bool {
+        let silent = self.current.is_none() && self.next.is_none();
+        silent && self.tries >= 2 && now_ns.saturating_sub(self.since_ns) >= PATIENCE_NS
     }
 
     /// Whether anybody would miss it.

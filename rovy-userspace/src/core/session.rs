@@ -1,10 +1,11 @@
 //! A session: what two peers share after a handshake.
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use rovy_common::maps::HopKeys;
 use rovy_common::replay::{self, Window};
-use rovy_common::wire::{AEAD_TAG, Data, FLAG_VERSION_MASK, Header, MessageType, codec};
+use rovy_common::wire::{AEAD_TAG, Data, Echo, FLAG_VERSION_MASK, Header, MessageType, QUOTE, codec, echo};
 use rovy_common::{DropReason, wire};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
@@ -59,6 +60,7 @@ pub(super) struct Session {
     send: AeadKey,
     receive: AeadKey,
     counter: u64,
+    sent: Sent,
     window: Box<Window>,
     /// A data message came in and nothing has gone out since: when the first did.
     pub(super) owes_since: Option<u64>,
@@ -102,6 +104,53 @@ const fn is_use(kind: u32) -> bool {
     !matches!(kind, codec::KEEPALIVE | codec::LINK | codec::ECHO | codec::PROBE)
 }
 
+/// Which counters were used lately, to within five seconds.
+#[derive(Default)]
+struct Sent {
+    /// When the first message of this span left, and its counter.
+    span: (u64, u64),
+    /// The first counter of the span before.
+    before: u64,
+}
+
+impl Sent {
+    const SPAN_NS: u64 = 5 * SECOND;
+
+    #[inline]
+    fn note(&mut self, now_ns: u64, counter: u64) {
+        let age = now_ns.saturating_sub(self.span.0);
+        if age >= Self::SPAN_NS {
+            self.before = if age < 2 * Self::SPAN_NS { self.span.1 } else { counter };
+            self.span = (now_ns, counter);
+        }
+    }
+
+    /// The first counter of the last ten seconds, given the next one.
+    fn since(&self, now_ns: u64, next: u64) -> u64 {
+        match now_ns.saturating_sub(self.span.0) {
+            age if age < Self::SPAN_NS => self.before,
+            age if age < 2 * Self::SPAN_NS => self.span.1,
+            _ => next,
+        }
+    }
+}
+
+/// Whether a plaintext that starts so could be one of this node's, in a data message of `length` bytes.
+fn sealed_so(plain: &[u8; 16], length: usize, source: Ipv6Addr) -> bool {
+    let Some((kind, body)) = plain.split_first_chunk::<4>() else { return false };
+    let around = FRONT + AEAD_TAG;
+    match u32::from_le_bytes(*kind) {
+        codec::KEEPALIVE => length == around,
+        codec::ECHO => length == around + size_of::<Echo>() && matches!(body[0], echo::REQUEST | echo::REPLY),
+        // Version, payload length, start of the source.
+        codec::IPV6 => {
+            let payload = usize::from(u16::from_be_bytes([body[4], body[5]]));
+            body[0] >> 4 == 6 && around + 40 + payload == length && body.get(8..) == source.octets().get(..4)
+        }
+        _ => false,
+    }
+}
+
 impl Session {
     pub(super) fn new(now_ns: u64, terms: Terms, keys: &TransportKeys) -> Option<Self> {
         let Terms { peer, remote, initiator, path, suite, sealed } = terms;
@@ -123,6 +172,7 @@ impl Session {
             send: AeadKey::new(suite, &keys.send)?,
             receive: AeadKey::new(suite, &keys.receive)?,
             counter: 0,
+            sent: Sent::default(),
             window: Box::new(Window::new()),
             owes_since: None,
             waits_since: None,
@@ -251,6 +301,7 @@ impl Session {
         let (text, tag) = rest.split_at_mut(rest.len() - AEAD_TAG);
         text[..4].copy_from_slice(&kind.to_le_bytes());
         tag.copy_from_slice(&self.send.seal(self.counter, front, text)?);
+        self.sent.note(now_ns, self.counter);
         self.counter += 1;
         // What is about one link says nothing about the way of data, which may be another.
         if kind != codec::LINK {
@@ -267,6 +318,20 @@ impl Session {
             }
         }
         Ok(start..end)
+    }
+
+    /// Whether a data message that starts so, from `source`, left within ten seconds. Nothing is kept of those sent: the counter
+    /// gives the first bytes of the plaintext back.
+    pub(super) fn sent(&self, now_ns: u64, start: &[u8; QUOTE], source: Ipv6Addr) -> bool {
+        let Ok((head, text)) = Data::ref_from_prefix(start) else { return false };
+        let counter = head.counter.get();
+        let ours = head.header.kind == MessageType::Data as u8 && head.receiver_index.get() == self.remote;
+        if !ours || counter >= self.counter || counter < self.sent.since(now_ns, self.counter) {
+            return false;
+        }
+        let Some(mut plain) = self.send.keystream(counter) else { return false };
+        plain.iter_mut().zip(text).for_each(|(p, t)| *p ^= t);
+        sealed_so(&plain, usize::from(head.header.length.get()), source)
     }
 
     /// Opens a data message in place: its codec and where its body stands.

@@ -8,7 +8,7 @@ mod wire;
 pub mod xdp;
 
 pub use gate::{Admission, Gate, Reply};
-pub use tables::{Counters, Sealing, Switched, Tables, originate, pass_sealed, seal};
+pub use tables::{Counters, Sealing, Start, Switched, Tables, originate, pass_sealed, seal, tell};
 pub use wire::{Wire, endpoint_of};
 
 use rovy_common::maps::{RxLink, SlotStats, TransitRate, TxLink};

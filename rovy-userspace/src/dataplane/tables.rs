@@ -15,6 +15,7 @@ use rovy_common::wire::{FLAG_LONG_LABEL, INNER_MIN, MessageType, VERSION};
 use rovy_common::{Counter, DropReason};
 
 use rates::{Rates, Spent};
+pub use refused::{Start, tell};
 pub use sealed::{Sealing, originate, pass_sealed, seal};
 
 use super::xdp::{Windows, Xdp, XdpError};
@@ -23,6 +24,7 @@ use crate::core::{Hops, wipe};
 use crate::transport::Endpoint;
 
 mod rates;
+mod refused;
 mod sealed;
 
 /// The counters of type 6: two for each slot, drawn by atomic adds.
@@ -114,6 +116,8 @@ pub enum Switched {
     Forward(Endpoint, Range<usize>),
     /// The next link is sealed.
     Seal(Sealing),
+    /// It was dropped for this reason, and its sender may be told: it was authentic and new.
+    Refused(DropReason),
     /// The inner message, at this range, is for this node; the way back starts with the slot.
     Here {
         /// Where the inner message stands.
@@ -248,6 +252,10 @@ impl Tables {
                 self.refused(rx.slot, reason);
                 Err(reason)
             }
+            Verdict::Refused(reason) => {
+                self.refused(rx.slot, reason);
+                Ok(Switched::Refused(reason))
+            }
             // Only the kernel hands up.
             Verdict::Up(_) => Err(DropReason::Malformed),
             Verdict::Here(label) => {
@@ -356,6 +364,10 @@ impl hop::Tables for Tables {
     }
     fn draw(&self, counter: u32) -> Option<u64> {
         self.counters.draw(counter)
+    }
+    fn afford_refused(&self, _: u16) -> bool {
+        // The core has its own budget, of what it sends.
+        true
     }
     fn rate(&self, slot: u16) -> Option<(&TransitRate, Spent<'_>)> {
         self.rates.get(slot)

@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 use crate::netlink::NetlinkError;
 
 pub mod dns;
+pub mod firewall;
 mod given;
 pub mod packet;
 pub mod resolver;

@@ -54,6 +54,21 @@ pub enum Unreachable {
     Address = 3,
     /// Port unreachable.
     Port = 4,
+    /// Source address failed ingress or egress policy.
+    Source = 5,
+}
+
+impl Unreachable {
+    /// What a program is told about a packet of its own that was dropped; `known`: a peer has the address it was sent to.
+    #[must_use]
+    pub fn of(reason: DropReason, known: bool) -> Option<Self> {
+        match (reason, known) {
+            (DropReason::NoRoute, true) => Some(Self::Address),
+            (DropReason::NoRoute, false) => Some(Self::NoRoute),
+            (DropReason::BadInnerSource, _) => Some(Self::Source),
+            _ => None,
+        }
+    }
 }
 
 /// Checks version and length. Jumbograms are refused: nothing here carries them.

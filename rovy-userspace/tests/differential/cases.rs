@@ -7,12 +7,14 @@ use rovy_common::wire::MessageType;
 use rovy_common::{Counter, DropReason, UpReason};
 
 use crate::frames::{Draft, frame, header_from, inner, wrap};
-use crate::model::encapsulate;
+use crate::model::{REFUSED as REFUSALS, encapsulate};
 use crate::{Bench, Link};
 
 const KINDS: [u32; 3] = [kind::ETHERNET, kind::UDP4, kind::UDP6];
 pub(crate) const FORWARDED: Option<Counter> = Some(Counter::Forwarded);
 pub(crate) const LOCAL: Option<Counter> = Some(Counter::Up(UpReason::Local));
+/// The first of each link: their senders are told.
+pub(crate) const REFUSED: Option<Counter> = Some(Counter::Up(UpReason::Refused));
 
 pub(crate) fn dropped(reason: DropReason) -> Option<Counter> {
     Some(Counter::Drop(reason))
@@ -47,6 +49,7 @@ pub(crate) fn run(b: &mut Bench, width: Width) {
     every_combination(b, width, &mut draft);
     labels(b, width, &mut draft);
     policy(b, width, &mut draft);
+    refusals(b, width, &mut draft);
     foreign(b, &mut draft, &route(width, &[link("udp4")]));
     sizes(b, width, &mut draft);
     truncated(b);
@@ -140,8 +143,8 @@ fn labels(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
         bytes[pos..pos + w].copy_from_slice(&hop);
         b.case("a slot at every position", &labelled(at(pos as u8, 14, bytes)), FORWARDED);
     }
-    b.case("a slot that does not exist", &labelled(at(0, 4, [0xee; 14])), dropped(DropReason::NoSlot));
-    b.case("slot 0", &labelled(at(0, 4, [0; 14])), dropped(DropReason::NoSlot));
+    b.case("a slot that does not exist", &labelled(at(0, 4, [0xee; 14])), REFUSED);
+    b.case("slot 0", &labelled(at(0, 4, [0; 14])), REFUSED);
     let back = draft(&route(width, &[eth]));
     b.case("a route that turns back", &frame(eth, &back), dropped(DropReason::UTurn));
 }
@@ -159,7 +162,7 @@ pub(crate) fn limits(b: &mut Bench, width: Width) {
     for name in names {
         b.case("what the agent will pay for", &frame(&links[name], &draft(&to("sealed out"))), up(UpReason::Sealed));
         b.case("what ends here", &frame(&links[name], &draft(&[])), LOCAL);
-        b.case("no slot", &frame(&links[name], &draft(&[0; 2])), dropped(DropReason::NoSlot));
+        b.case("no slot", &frame(&links[name], &draft(&[0; 2])), REFUSED);
     }
     for i in 0..100 {
         let from = &links[names[i % 2]];
@@ -172,18 +175,47 @@ pub(crate) fn limits(b: &mut Bench, width: Width) {
     }
     for name in names {
         let d = draft(&to("udp6"));
-        b.case("beyond the rate", &frame(&links[name], &d), dropped(DropReason::RateLimited));
-        b.case("the same again", &frame(&links[name], &d), dropped(DropReason::Replay));
+        b.case("beyond the rate", &frame(&links[name], &d), REFUSED);
+        b.case("the same again, which went up", &frame(&links[name], &d), REFUSED);
         let d = d.with_long(Label::from_route(&to("udp6")).unwrap());
         let d = Draft { counter: d.counter + 1_000, ..d };
-        b.case("with a long label", &frame(&links[name], &d), dropped(DropReason::RateLimited));
+        b.case("with a long label", &frame(&links[name], &d), REFUSED);
         for out in ["sealed out", "no redirect"] {
-            b.case("for the agent", &frame(&links[name], &draft(&to(out))), dropped(DropReason::RateLimited));
+            b.case("for the agent", &frame(&links[name], &draft(&to(out))), REFUSED);
         }
         b.case("what ends here", &frame(&links[name], &draft(&[])), LOCAL);
-        b.case("no slot", &frame(&links[name], &draft(&[0; 2])), dropped(DropReason::NoSlot));
+        b.case("no slot", &frame(&links[name], &draft(&[0; 2])), REFUSED);
     }
     b.case("others", &frame(&links["eth"], &draft(&to("limited"))), FORWARDED);
+}
+
+/// What is refused goes up within the budget of its link, unmarked; nothing else is spent from it.
+fn refusals(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
+    let links = b.links.clone();
+    let from = &links["udp6 zero"];
+    let nowhere = vec![0xee; width.bytes() as usize];
+    let mut again = None;
+    for kind in [3, 7] {
+        let mut d = draft(&nowhere);
+        d.inner[0] = kind;
+        b.case("a control message to nowhere", &frame(from, &d), dropped(DropReason::NoSlot));
+    }
+    let back = route(width, &[from]);
+    b.case("a route that turns back is no refusal", &frame(from, &draft(&back)), dropped(DropReason::UTurn));
+    for n in 0..REFUSALS {
+        let mut d = draft(&nowhere);
+        d.inner[0] = [1, 2, 4][n as usize % 3];
+        let f = frame(from, &d);
+        b.case("within the budget", &f, REFUSED);
+        again = Some(f);
+    }
+    let over = frame(from, &draft(&nowhere));
+    b.case("beyond the budget", &over, dropped(DropReason::NoSlot));
+    b.case("beyond the budget, again", &over, dropped(DropReason::Replay));
+    // What went up is the agent's to mark.
+    b.case("one that went up, again", &again.unwrap(), dropped(DropReason::NoSlot));
+    let other = &links["udp4 zero"];
+    b.case("another link has its own budget", &frame(other, &draft(&nowhere)), REFUSED);
 }
 
 fn policy(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
@@ -191,7 +223,7 @@ fn policy(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
     let eth = &links["eth"];
     let to = |name: &str| route(width, &[&links[name]]);
     let from_eth = [
-        ("tx expired", dropped(DropReason::Expired)),
+        ("tx expired", REFUSED),
         ("no redirect", up(UpReason::EgressUnsupported)),
         ("sealed out", up(UpReason::Sealed)),
         ("no port", dropped(DropReason::EgressDown)),
@@ -201,7 +233,7 @@ fn policy(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
         b.case(name, &frame(eth, &draft(&to(name))), expected);
     }
     let from = [
-        ("no transit", dropped(DropReason::NotAllowed)),
+        ("no transit", REFUSED),
         ("sealed in", dropped(DropReason::NotAllowed)),
         ("rx expired", dropped(DropReason::Expired)),
         ("source unknown", up(UpReason::Moved)),
@@ -217,7 +249,7 @@ fn policy(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
     let mut moved = frame(&links["sealed in"], &draft(&to("udp6")));
     moved[11] ^= 1;
     b.case("over a sealed link from elsewhere", &moved, dropped(DropReason::NotAllowed));
-    for (len, expected) in [(1500 - 28 - 52, up(UpReason::Sealed)), (1500 - 28 - 51, dropped(DropReason::TooBig))] {
+    for (len, expected) in [(1500 - 28 - 52, up(UpReason::Sealed)), (1500 - 28 - 51, REFUSED)] {
         let mut d = draft(&to("sealed out"));
         d.inner = inner(len);
         b.case("a size that just fits a sealed link, or not", &frame(eth, &d), expected);
@@ -304,7 +336,7 @@ fn sizes(b: &mut Bench, width: Width, draft: &mut impl FnMut(&[u8]) -> Draft) {
     b.case("exactly the egress MTU", &frame(eth, &d), FORWARDED);
     let mut d = draft(&route(width, &[&links["narrow"]]));
     d.inner = inner(200 - 48 - 40 + 1);
-    b.case("a byte more", &frame(eth, &d), dropped(DropReason::TooBig));
+    b.case("a byte more", &frame(eth, &d), REFUSED);
     for link in [eth, udp4, &links["udp6"]] {
         let mut d = draft(&route(width, &[&links["udp4 zero"]]));
         d.inner = inner(8800);
@@ -370,7 +402,7 @@ fn truncated(b: &mut Bench) {
                 }
             }
             let expected = match known {
-                MessageType::Transit => dropped(DropReason::NoSlot),
+                MessageType::Transit => REFUSED,
                 MessageType::Control => dropped(DropReason::Malformed),
                 MessageType::Hello => dropped(DropReason::BadMac1),
                 MessageType::Beacon => up(UpReason::Control),

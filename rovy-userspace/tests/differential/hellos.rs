@@ -30,6 +30,7 @@ const UNPROVEN: u64 = 60;
 pub(crate) const LIMITS: Limits = Limits {
     source: Rate { interval_ns: NEVER, burst_ns: 5 * NEVER },
     load: Rate { interval_ns: NEVER, burst_ns: UNPROVEN * NEVER },
+    refused: Rate { interval_ns: NEVER, burst_ns: crate::model::REFUSED * NEVER },
 };
 
 type Cells = Rc<[Cell<u64>; 2]>;

@@ -4,7 +4,7 @@ use rovy_common::label::{Label, Width};
 use rovy_common::maps::kind;
 use rovy_common::{DropReason, UpReason};
 
-use crate::cases::{FORWARDED, LOCAL, dropped, route, up};
+use crate::cases::{FORWARDED, LOCAL, REFUSED, dropped, route, up};
 use crate::frames::{Draft, frame, header_from, inner, wrap};
 use crate::{Bench, Link};
 
@@ -104,15 +104,15 @@ fn labels(b: &mut Bench, width: Width, next: &mut Next) {
             case(b, "a two-byte slot that starts on the last byte", at(len - 1, len, [2; CAPACITY]), bad);
         }
     }
-    case(b, "a slot that does not exist", at(0, 20, [0xee; CAPACITY]), dropped(DropReason::NoSlot));
-    case(b, "slot 0", at(14, 20, [0; CAPACITY]), dropped(DropReason::NoSlot));
+    case(b, "a slot that does not exist", at(0, 20, [0xee; CAPACITY]), REFUSED);
+    case(b, "slot 0", at(14, 20, [0; CAPACITY]), REFUSED);
 }
 
 fn policy(b: &mut Bench, width: Width, next: &mut Next) {
     let links = b.links.clone();
     let eth = &links["eth"];
     let from_eth = [
-        ("tx expired", dropped(DropReason::Expired)),
+        ("tx expired", REFUSED),
         ("no redirect", up(UpReason::EgressUnsupported)),
         ("sealed out", up(UpReason::Sealed)),
         ("no port", dropped(DropReason::EgressDown)),
@@ -122,7 +122,7 @@ fn policy(b: &mut Bench, width: Width, next: &mut Next) {
         b.case(&format!("{name}, long"), &frame(eth, &next.to(width, &links[name])), expected);
     }
     let from = [
-        ("no transit", dropped(DropReason::NotAllowed)),
+        ("no transit", REFUSED),
         ("sealed in", dropped(DropReason::NotAllowed)),
         ("rx expired", dropped(DropReason::Expired)),
         ("source unknown", up(UpReason::Moved)),
@@ -163,7 +163,7 @@ fn lengths(b: &mut Bench, width: Width, next: &mut Next) {
             b.case("trailing padding, long", &f, FORWARDED);
         }
     }
-    for (more, expected) in [(0, FORWARDED), (1, dropped(DropReason::TooBig))] {
+    for (more, expected) in [(0, FORWARDED), (1, REFUSED)] {
         let mut d = next.to(width, narrow);
         d.inner = inner(200 - 48 - 56 + more);
         b.case("exactly the egress MTU or a byte more, long", &frame(eth, &d), expected);

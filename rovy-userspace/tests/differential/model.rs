@@ -20,6 +20,9 @@ const XDP_REDIRECT: u32 = 4;
 pub(crate) const LINEAR_AT_MOST: usize = 3000;
 pub(crate) const FRAGMENTED_FROM: usize = 4000;
 
+/// Refused messages of each link that go up; no token grows during a test.
+pub(crate) const REFUSED: u64 = 30;
+
 /// What becomes of a frame.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -34,6 +37,8 @@ pub(crate) struct Model {
     rx: BTreeMap<u32, (RxLink, Window)>,
     tx: BTreeMap<u16, TxLink>,
     drawn: RefCell<BTreeMap<u32, u64>>,
+    /// Refused messages of each slot that went up.
+    refused: RefCell<BTreeMap<u16, u64>>,
     stats: BTreeMap<u16, SlotStats>,
     rates: BTreeMap<u16, TransitRate>,
     spent: BTreeMap<u32, Cell<u64>>,
@@ -66,6 +71,13 @@ impl Tables for Model {
         let next = drawn.get_mut(&counter)?;
         *next += 1;
         Some(*next - 1)
+    }
+    fn afford_refused(&self, slot: u16) -> bool {
+        let mut refused = self.refused.borrow_mut();
+        let so_far = refused.entry(slot).or_default();
+        let affords = *so_far < REFUSED;
+        *so_far += u64::from(affords);
+        affords
     }
     fn rate(&self, slot: u16) -> Option<(&TransitRate, Spent<'_>)> {
         let rate = self.rates.get(&slot)?;
@@ -155,6 +167,7 @@ impl Model {
             rx,
             tx,
             drawn,
+            refused: RefCell::default(),
             stats: BTreeMap::new(),
             rates: BTreeMap::new(),
             spent: BTreeMap::new(),
@@ -309,7 +322,7 @@ impl Model {
             Verdict::Here(_) => return Err(Counter::Up(UpReason::Local)),
             Verdict::Up(r) => return Err(Counter::Up(r)),
             Verdict::Seal(..) => return Err(Counter::Up(UpReason::Sealed)),
-            Verdict::Drop(r) => {
+            Verdict::Drop(r) | Verdict::Refused(r) => {
                 let refused = matches!(r, DropReason::NotAllowed | DropReason::RateLimited);
                 self.stats.entry(rx.slot).or_default().refused_packets += u64::from(refused);
                 return Err(Counter::Drop(r));

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use rovy_common::wire::{Beacon, MessageType, check_bytes};
-use rovy_userspace::core::{Action, HEADROOM, Heard, Hops, Inbound, Node, Now, Origin, Path, TAILROOM, mac1, mac1_key};
+use rovy_userspace::core::{
+    Action, HEADROOM, Heard, Hops, Inbound, LEAST_FIT, Node, Now, Origin, Path, TAILROOM, mac1, mac1_key,
+};
 use rovy_userspace::fc00::packet::{destination, source};
 use rovy_userspace::identity::PeerId;
 use rovy_userspace::transport::Endpoint;
@@ -292,6 +294,7 @@ impl World {
                 }
                 Action::Disconnected(peer) => assert!(self.connected[n].remove(&peer), "disconnected twice"),
                 Action::Expect(index) => assert!(index != 0),
+                Action::PathMtu { mtu, .. } => assert!(mtu >= LEAST_FIT),
                 Action::Beacon(..) | Action::Forget(_) | Action::Silence(_) | Action::Unreachable(_) => {}
             }
         }

@@ -5,6 +5,7 @@
 mod command;
 mod core;
 mod dns;
+mod errors;
 mod files;
 mod gate;
 mod handshake;
@@ -18,6 +19,7 @@ mod wire;
 pub use command::command;
 pub use core::core;
 pub use dns::dns;
+pub use errors::errors;
 pub use files::files;
 pub use gate::gate;
 pub use handshake::handshake;
@@ -31,7 +33,7 @@ pub use wire::{packet, wire};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("wire", wire),
     ("packet", packet),
     ("gate", gate),
@@ -46,4 +48,5 @@ pub const TARGETS: [Target; 14] = [
     ("kernel", kernel),
     ("dns", dns),
     ("core", core),
+    ("errors", errors),
 ];

@@ -11,6 +11,7 @@ use rovy_common::maps::{HopKeys, RxLink, TxLink, kind, rx_flag, tx_flag};
 use rovy_common::wire::{FLAG_LONG_LABEL, MessageType, VERSION, check_bytes};
 use rovy_userspace::core::{Node, Now, Sealed};
 use rovy_userspace::dataplane::{Dataplane, Switched, Tables, pass_sealed};
+use rovy_userspace::fc00::firewall::{Firewall, Setup, Verdict};
 use rovy_userspace::fc00::packet::{self, Unreachable, check, too_big, unreachable};
 use rovy_userspace::transport::Endpoint;
 
@@ -132,7 +133,7 @@ fn sealed<const W: usize>(width: Width, data: &[u8]) {
             assert_eq!(label.next(width), Ok(Next::Slot(sealed)), "only one slot leads to a sealed link");
             assert_eq!(bytes[sealing.body][8 * W..], *inner, "the inner message changed");
         }
-        Err(_) => assert_eq!(bytes, sent, "a dropped message was changed"),
+        Ok(Switched::Refused(_)) | Err(_) => assert_eq!(bytes, sent, "a dropped message was changed"),
     }
     assert_eq!(again.err(), Some(DropReason::Replay), "a counter was taken twice");
 }
@@ -164,17 +165,18 @@ fn opened<const W: usize>(width: Width, data: &[u8]) {
             assert!(buf[range] == *inner && hops.len() <= Label::<W>::CAPACITY);
         }
         Ok(Switched::Seal(_)) => unreachable!("it is sealed when this returns"),
-        Err(_) => {}
+        Ok(Switched::Refused(_)) | Err(_) => {}
     }
 }
 
-/// Packets from the TUN, and the errors that answer them.
+/// Packets from the TUN and from peers, the errors that answer them, and what the firewall makes of them.
 pub fn packet(data: &[u8]) {
     let from = Ipv6Addr::new(0xfc01, 0, 0, 0, 0, 0, 0, 1);
     let sane = check(data).is_ok();
     assert!(!sane || (packet::source(data).is_some() && packet::destination(data).is_some()));
     let mtu = data.first().map_or(0, |b| u32::from(*b) * 8);
-    let codes = [Unreachable::NoRoute, Unreachable::Prohibited, Unreachable::Address, Unreachable::Port];
+    use Unreachable::{Address, NoRoute, Port, Prohibited, Source};
+    let codes = [NoRoute, Prohibited, Address, Port, Source];
     let answers = codes.into_iter().filter_map(|code| unreachable(data, code, from)).chain(too_big(data, mtu, from));
     for answer in answers {
         assert!(sane, "something that is no packet was answered");
@@ -183,4 +185,15 @@ pub fn packet(data: &[u8]) {
         assert!(unreachable(&answer, Unreachable::Port, from).is_none(), "an error about an error");
         assert!(too_big(&answer, 1280, from).is_none(), "an error about an error");
     }
+    let mut firewall = Firewall::new(from, Setup { reject: true, ..Setup::default() });
+    match firewall.incoming(0, data) {
+        Verdict::Pass => assert!(data[packet::HEADER..].contains(&128), "not an echo request"),
+        Verdict::Answer(answer) => {
+            assert!(!sane || check(&answer).is_ok());
+            assert_eq!(packet::destination(&answer), packet::source(data));
+        }
+        Verdict::Drop => {}
+    }
+    firewall.outgoing(1, data);
+    firewall.incoming(2, data);
 }

@@ -16,7 +16,7 @@
 //! for the other end.
 
 use crate::agent::{DEADLINE, Peer, binary};
-use crate::{Agent, Config, Namespace, device, ping, wait};
+use crate::{Agent, Config, Namespace, device, ping, stream, wait};
 use anyhow::Result;
 use rovy_userspace::identity::PeerId;
 use std::fmt;
@@ -166,6 +166,7 @@ impl Line {
             mode,
             peers: vec![peer(r.peer_id(), link.connect(net, 2, "to-r"))],
             tun: Some(TUN.to_owned()),
+            allow: vec![stream::SERVICE.to_owned()],
             ..Config::default()
         };
         a.configure(&end(left, 1, a_mode))?;

@@ -8,7 +8,7 @@
 
 use crate::agent::{DEADLINE, Peer};
 use crate::line::TUN;
-use crate::{Agent, Config, Link, Mode, Namespace, device, ping, wait};
+use crate::{Agent, Config, Link, Mode, Namespace, device, ping, stream, wait};
 use anyhow::{Context as _, Result, ensure};
 use rovy_userspace::api::{RouteInfo, Trace};
 use std::time::Duration;
@@ -68,7 +68,8 @@ impl Net {
             }
         }
         for (agent, (listen, peers)) in agents.iter().zip(listen.into_iter().zip(peers)) {
-            agent.configure(&Config { listen, mode, peers, tun: Some(TUN.to_owned()), ..Config::default() })?;
+            let (tun, allow) = (Some(TUN.to_owned()), vec![stream::SERVICE.to_owned()]);
+            agent.configure(&Config { listen, mode, peers, tun, allow, ..Config::default() })?;
         }
         Ok(Self { agents, hosts, bridges, links: links.to_vec() })
     }

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Length of the pattern the stream repeats: prime, so that no segment or block size divides it.
 const PATTERN: usize = 65_521;
 
+/// The port that streams into an agent's network go to, as `fc00.allow` has it: nothing comes in by itself.
+pub const SERVICE: &str = "/tcp/5201";
+
 /// A running stream.
 #[derive(Debug)]
 pub struct Stream {

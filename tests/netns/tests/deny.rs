@@ -4,6 +4,8 @@ use anyhow::{Result, ensure};
 use rovy_netns::agent::DEADLINE;
 use rovy_netns::line::route;
 use rovy_netns::{Agent, Line, Link, Mode, ping, wait};
+use rovy_userspace::api::Stats;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Changes the configuration an agent will read.
@@ -21,7 +23,7 @@ fn answers(line: &Line, agent: &Agent, within: Duration) -> Result<()> {
     .map_err(|e| agent.explain(e))
 }
 
-/// a and b have each other by r, which is told to deny by `change`. r's kernel drops, and r itself is reached.
+/// a and b have each other by r, which is told to deny by `change`. r drops, says so, and is reached itself.
 fn denied(link: Link, change: impl Fn(&Line) -> Result<()>) -> Result<()> {
     let mut line = Line::new(link, Mode::Native)?;
     edit(&line.r, "enabled = false", "enabled = true")?;
@@ -33,13 +35,16 @@ fn denied(link: Link, change: impl Fn(&Line) -> Result<()>) -> Result<()> {
     let (r_to_a, r_to_b) = (line.r.wait_neighbour(line.a.peer_id())?, line.r.wait_neighbour(line.b.peer_id())?);
     answers(&line, &line.r, DEADLINE)?;
     let before = line.r.stats()?;
-    let denied = |s: &rovy_userspace::api::Stats| s.drops.kernel.get("not_allowed").copied().unwrap_or(0);
+    // The first ones go up to r's agent, which tells a.
+    let of = |counts: &BTreeMap<String, u64>| counts.get("not_allowed").copied().unwrap_or(0);
+    let denied = |s: &Stats| of(&s.drops.kernel) + of(&s.drops.agent);
     ensure!(denied(&before) == 0, "{before:?}");
 
     route(&line.a, line.b.peer_id(), &format!("/rovyrt/{a_to_r}.{r_to_b}"))?;
     route(&line.b, line.a.peer_id(), &format!("/rovyrt/{b_to_r}.{r_to_a}"))?;
     let ping = ping::Ping::start(&line.ns_a, line.b.address(), Duration::from_millis(20), 56)?;
-    line.r.wait_stats("r's kernel to drop what is not allowed", DEADLINE, |s| denied(s) >= 2)?;
+    line.r.wait_stats("r to drop what is not allowed", DEADLINE, |s| denied(s) >= 2)?;
+    line.a.wait_stats("a to be told", DEADLINE, |s| of(&s.errors.received) > of(&s.errors.disbelieved))?;
     answers(&line, &line.r, DEADLINE)?;
     let pings = ping.finish(Duration::ZERO)?;
     ensure!(pings.received == 0, "b answered: {pings:?}");

@@ -262,6 +262,7 @@ fn programs_reach_a_peer_by_its_name() -> Result<()> {
 
     let ping = switch.read(&line.ns_a, "ping -c 1 -w 15 bob.rovy").map_err(|e| line.a.explain(e))?;
     ensure!(ping.contains("bob.rovy") && ping.contains(&address), "{ping}");
+    ensure!(line.b.cli(&["fc00", "allow", "/tcp/80"])?.status.success());
     let server = serve(&line.ns_b, line.b.address())?;
     ensure!(switch.read(&line.ns_a, "curl -s -m 30 --retry 3 http://bob.rovy/")? == "hello\n");
     server.join().ok().context("the server panicked")??;

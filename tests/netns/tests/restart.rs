@@ -56,7 +56,7 @@ fn restarts(link: Link, mode: Mode) -> Result<()> {
     // A veth transmits redirected frames once its peer has XDP, which the agent finds out within a second.
     line.r.wait_stats("r's kernel to send on both links", DEADLINE, |s| s.links.iter().all(|l| l.redirect))?;
     let load = Ping::start(&line.ns_a, line.b.address(), INTERVAL, 56)?;
-    let stream = Stream::start(&line.ns_a, &line.ns_b, line.b.address(), 5001)?;
+    let stream = Stream::start(&line.ns_a, &line.ns_b, line.b.address(), 5201)?;
     stream.limit(Some(BYTES_S));
     wait::until("pings", DEADLINE, || Ok((load.mark() >= 20).then_some(())))?;
 

@@ -10,7 +10,7 @@ use rovy_common::wire::MessageType;
 use rovy_netns::agent::{DEADLINE, Peer, binary};
 use rovy_netns::line::route;
 use rovy_netns::ping::Ping;
-use rovy_netns::stream::Stream;
+use rovy_netns::stream::{self, Stream};
 use rovy_netns::{Agent, Capture, Config, Line, Link, Mode, Namespace, count, device, ping, wait};
 use rovy_userspace::api::{PeerTransit, Stats};
 use rovy_userspace::identity::PeerId;
@@ -37,6 +37,7 @@ impl Row {
         let mut configs = [(); 4].map(|()| Config { mode, ..Config::default() });
         configs[0].tun = Some("rovy0".into());
         configs[3].tun = Some("rovy0".into());
+        configs.iter_mut().for_each(|c| c.allow = vec![stream::SERVICE.to_owned()]);
         for (n, (link, _)) in links.into_iter().enumerate() {
             let (left, right) = (format!("to-{}", NAMES[n + 1]), format!("to-{}", NAMES[n]));
             device::veth(&spaces[n], &left, &spaces[n + 1], &right, 1500)?;

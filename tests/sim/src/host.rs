@@ -10,7 +10,7 @@ use rovy_common::{Counter, DropReason};
 use rovy_userspace::core::{
     Action, Budget, HEADROOM, Inbound, LinkRx, LinkTx, Node, NodeConfig, Now, Origin, Path, Psk, TAILROOM,
 };
-use rovy_userspace::dataplane::{Dataplane as _, Switched, Tables};
+use rovy_userspace::dataplane::{Dataplane as _, Start, Switched, Tables, tell};
 use rovy_userspace::identity::{PeerId, SecretKey};
 use rovy_userspace::transport::Endpoint;
 
@@ -121,10 +121,17 @@ impl Host {
         if kind != MessageType::Transit {
             return self.hand_over(now, &Origin::Direct(from), message, out);
         }
+        let start = Start::of(message);
         match self.tables.switch(now.mono_ns, message)? {
             Switched::Forward(to, range) => {
                 self.depart(&to, message.get(range).ok_or(DropReason::BadLength)?, out);
                 Ok(())
+            }
+            Switched::Refused(reason) => {
+                let quote = self.tables.quote(&start);
+                tell(&mut self.node, &self.tables, now, quote, reason);
+                self.collect(now, out);
+                Err(reason)
             }
             // No link is sealed here.
             Switched::Seal(_) => Err(DropReason::NotAllowed),
@@ -200,6 +207,7 @@ impl Host {
                 | Action::Disconnected(_)
                 | Action::Unreachable(_)
                 | Action::Expect(_)
+                | Action::PathMtu { .. }
                 | Action::Beacon(..) => {}
             }
         }

@@ -1,5 +1,6 @@
 //! Benchmarks.
 
+mod firewall;
 mod flood;
 mod forward;
 mod handshake;
@@ -27,6 +28,19 @@ enum What {
     Flood(flood::Args),
     /// What a router passes on in its kernel, in its agent, and sealed; as root
     Sealed(Sealed),
+    /// What the firewall costs a TCP stream, beside none and one of nftables; as root
+    Firewall(Firewall),
+}
+
+/// The arguments of `cargo xtask bench firewall`.
+#[derive(clap::Args)]
+struct Firewall {
+    /// Print one JSON object at the end
+    #[arg(long)]
+    json: bool,
+    /// Rounds, in each of which everything is measured once; the median counts
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
 }
 
 /// The arguments of `cargo xtask bench sealed`.
@@ -79,7 +93,23 @@ pub(crate) fn run(args: Args) -> Result<()> {
         What::Handshake(args) => handshake(&args),
         What::Flood(args) => flood::run(&args),
         What::Sealed(args) => sealed(&args),
+        What::Firewall(args) => firewall(&args),
     }
+}
+
+fn firewall(args: &Firewall) -> Result<()> {
+    let kinds = firewall::measure(args.rounds, |what| eprintln!("bench: {what}"))?;
+    if args.json {
+        println!("{}", serde_json::to_string(&kinds)?);
+        return Ok(());
+    }
+    println!("a TCP stream between two hosts, median of {} rounds", args.rounds);
+    println!("  firewall   Mbit/s   of off   CPU of the receiving agent, us a packet");
+    for kind in &kinds {
+        let (rate, ratio, cost) = (kind.mbit_s, kind.of_off, kind.agent_us_a_packet);
+        println!("  {:<8} {rate:>8.0} {ratio:>8.2} {cost:>40.2}", kind.firewall);
+    }
+    Ok(())
 }
 
 fn sealed(args: &Sealed) -> Result<()> {

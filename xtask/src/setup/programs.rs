@@ -6,15 +6,16 @@ use super::toolchain;
 use crate::sh;
 
 /// For namespaces and devices: a program and its package.
-const NET: [(&str, &str); 8] = [
+const NET: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("nsenter", "util-linux"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
+    ("curl", "curl"),
+    ("socat", "socat"),
     ("iperf3", "iperf3"),
     ("dig", "bind9-dnsutils"),
-    ("curl", "curl"),
 ];
 
 /// For other kernels, besides the emulator: the archiver unpacks the modules of newer ones.

@@ -2,6 +2,7 @@
 
 use super::{Command, Failure, FailureKind};
 use crate::config::listenable;
+use crate::fc00::firewall::{RuleError, Sender, Service};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
 use crate::names::{Petname, Whom};
@@ -39,7 +40,7 @@ impl Method {
 pub(super) fn method(path: &str) -> Option<Method> {
     Some(match path {
         "/v0/info" | "/v0/listener/list" | "/v0/peer/list" | "/v0/route/list" | "/v0/fc00/status" | "/v0/stats"
-        | "/v0/discovery/list" | "/v0/name/list" | "/v0/handover" => Method::Get,
+        | "/v0/discovery/list" | "/v0/name/list" | "/v0/fc00/ports" | "/v0/handover" => Method::Get,
         "/v0/stop"
         | "/v0/listener/start"
         | "/v0/listener/stop"
@@ -56,6 +57,8 @@ pub(super) fn method(path: &str) -> Option<Method> {
         | "/v0/name/del"
         | "/v0/fc00/start"
         | "/v0/fc00/stop"
+        | "/v0/fc00/allow"
+        | "/v0/fc00/deny"
         | "/v0/handover/listener"
         | "/v0/handover/fc00" => Method::Post,
         _ => return None,
@@ -106,6 +109,9 @@ impl Command {
             Self::Fc00Start { ifname: Some(name) } => format!("/v0/fc00/start?ifname={}", escape(name)),
             Self::Fc00Stop => "/v0/fc00/stop".into(),
             Self::Fc00Status => "/v0/fc00/status".into(),
+            Self::Fc00Allow { services, from } => format!("/v0/fc00/allow?{}", firewall(services, *from)),
+            Self::Fc00Deny { services, from } => format!("/v0/fc00/deny?{}", firewall(services, *from)),
+            Self::Fc00Ports => "/v0/fc00/ports".into(),
             Self::Stats => "/v0/stats".into(),
             Self::Wants => "/v0/handover".into(),
             Self::GiveListener { address, persist } => {
@@ -154,6 +160,9 @@ impl Command {
             "/v0/fc00/start" => Self::Fc00Start { ifname: query.ifname()? },
             "/v0/fc00/stop" => Self::Fc00Stop,
             "/v0/fc00/status" => Self::Fc00Status,
+            "/v0/fc00/allow" => Self::Fc00Allow { services: query.services()?, from: query.sender()? },
+            "/v0/fc00/deny" => Self::Fc00Deny { services: query.services()?, from: query.sender()? },
+            "/v0/fc00/ports" => Self::Fc00Ports,
             "/v0/stats" => Self::Stats,
             "/v0/handover" => Self::Wants,
             "/v0/handover/listener" => {
@@ -165,6 +174,12 @@ impl Command {
         query.end()?;
         Ok(command)
     }
+}
+
+/// `/tcp/80&/tcp/443&from=/rovy/PEERID`.
+fn firewall(services: &[Service], from: Option<Sender>) -> String {
+    let services: Vec<String> = services.iter().map(ToString::to_string).collect();
+    services.join("&") + &from.map(|f| format!("&from={f}")).unwrap_or_default()
 }
 
 fn usage(message: impl Into<String>) -> Failure {
@@ -278,6 +293,21 @@ impl Query {
             Ok(Multiaddr::Ethernet { .. }) => Ok(Some(name)),
             _ => Err(usage(format!("`{}` cannot be the name of an interface", shorten(&name)))),
         }
+    }
+
+    /// All of them: `/tcp/80&/udp/53`.
+    fn services(&mut self) -> Result<Vec<Service>, Failure> {
+        let texts: Vec<String> = std::iter::from_fn(|| self.take(|p| p.starts_with('/'))).collect();
+        if texts.is_empty() {
+            return Err(usage("the service is missing").with_next("put it behind the `?`, such as ?/tcp/80"));
+        }
+        texts.iter().map(|t| t.parse().map_err(|e: RuleError| usage(e.to_string()))).collect()
+    }
+
+    /// `from=PEERID`, `from=/rovy/PEERID` or `from=ADDRESS`.
+    fn sender(&mut self) -> Result<Option<Sender>, Failure> {
+        let text = self.value("from");
+        text.map(|t| t.parse().map_err(|e: RuleError| usage(e.to_string()))).transpose()
     }
 
     fn end(self) -> Result<(), Failure> {

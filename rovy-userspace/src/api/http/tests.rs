@@ -35,6 +35,10 @@ fn every_command_survives_the_way() {
         Command::Fc00Start { ifname: Some("r&v%0".into()) },
         Command::Fc00Stop,
         Command::Fc00Status,
+        Command::Fc00Allow { services: vec![Service::Tcp(80), Service::Udp(0)], from: None },
+        Command::Fc00Allow { services: vec![Service::Tcp(22)], from: Some(Sender::Peer(id)) },
+        Command::Fc00Deny { services: vec![Service::Icmp], from: Some(Sender::Address("fc02::1".parse().unwrap())) },
+        Command::Fc00Ports,
         Command::Stats,
         Command::Wants,
         Command::GiveFc00,
@@ -93,6 +97,9 @@ fn bad_queries_are_refused() {
         ("/v0/ping", "", "peer is missing"),
         ("/v0/trace", &format!("peer={PEER}&probes=11"), "from 1 to 10"),
         ("/v0/fc00/start", "ifname=a/b", "cannot be the name"),
+        ("/v0/fc00/allow", "", "service is missing"),
+        ("/v0/fc00/allow", "/tcp/80&/sctp/1", "not supported"),
+        ("/v0/fc00/deny", "/tcp/80&from=abc", "neither a PeerID nor"),
         ("/v0/fc00/start", &"a".repeat(5000), "too long"),
     ] {
         let failure = failure(path, query);

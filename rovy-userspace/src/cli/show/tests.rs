@@ -205,6 +205,15 @@ fn drops_of_kernel_and_agent_stand_in_one_row() {
 }
 
 #[test]
+fn errors_are_shown_by_kind() {
+    let of = |n| [("no_slot".to_owned(), n), ("too_big".to_owned(), 0)].into();
+    let errors = ErrorStats { sent: of(1), received: of(5), disbelieved: of(4) };
+    let text = checked(stats(&Stats { errors, ..Stats::default() }));
+    assert!(text.contains("\nERROR    SENT  RECEIVED  DISBELIEVED\nno_slot  1     5         4\n"), "{text}");
+    assert!(!text.contains("too_big"), "{text}");
+}
+
+#[test]
 fn a_trace_tells_who_answers_now_from_who_did_before() {
     let hop = |route: &str, peer_id, rtt_us: Option<u64>, answers| TraceHop {
         route: route.into(),
@@ -229,4 +238,36 @@ fn a_trace_tells_who_answers_now_from_who_did_before() {
     assert!(lines[2].contains(&format!("/rovyrt/04.0113     * (lately {})", peer_id())), "{shown}");
     assert!(lines[3].contains("/rovyrt/04.0113.02  *  ") && lines[3].ends_with("-          *"), "{shown}");
     assert!(shown.contains("\nstopped: the reason\n"), "{shown}");
+}
+
+#[test]
+fn what_comes_in_is_shown_with_what_holds_for_the_rest() {
+    use crate::api::PortRule;
+    let rule = |service: &str, from, action, packets| PortRule {
+        service: service.into(),
+        from,
+        address: None,
+        action,
+        packets,
+    };
+    let from = Some(crate::fc00::firewall::Sender::Peer(peer_id()));
+    let mut p = Ports {
+        firewall: Firewall::On,
+        reject: false,
+        default_icmp: Action::Allow,
+        default: Action::Deny,
+        rules: vec![rule("/tcp/80", None, Action::Allow, 7), rule("/tcp/22", from, Action::Allow, 0)],
+        passed_packets: 12,
+        refused_packets: 3,
+    };
+    let text = ports(&p);
+    for line in ["/tcp/80", "/icmp", "all else"] {
+        assert!(text.lines().any(|l| l.starts_with(line)), "{text}");
+    }
+    assert!(text.contains(&format!("/rovy/{}", peer_id())) && text.contains("12 packets came in, 3 did not"), "{text}");
+    p.rules = vec![rule("/icmp", None, Action::Deny, 1)];
+    let text = ports(&p);
+    assert_eq!(text.matches("/icmp").count(), 1, "{text}");
+    p.firewall = Firewall::Off;
+    assert!(ports(&p).contains("everything comes in"));
 }

@@ -7,7 +7,7 @@ use rovy_common::DropReason;
 use rovy_common::wire::{Data, codec};
 use zerocopy::FromBytes;
 
-use super::{Inbound, Node, Origin};
+use super::{Inbound, Node, Origin, all_nodes};
 use crate::core::buffer::Outgoing;
 use crate::core::peer::QUEUE;
 use crate::core::time::Now;
@@ -15,10 +15,10 @@ use crate::identity::PeerId;
 use crate::transport::Endpoint;
 
 /// Bytes of an IPv6 header.
-const IPV6: usize = 40;
+pub(super) const IPV6: usize = 40;
 
 /// Source and destination of something that looks like an IPv6 packet.
-fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
+pub(super) fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
     let header = packet.first_chunk::<IPV6>().filter(|h| h[0] >> 4 == 6)?;
     let at = |i: usize| header[i..].first_chunk::<16>().map(|a| Ipv6Addr::from(*a));
     Some((at(8)?, at(24)?))
@@ -38,7 +38,10 @@ impl Node {
     pub(super) fn data(&mut self, now: Now, origin: &Origin, message: &mut [u8]) -> Result<Inbound, DropReason> {
         let (head, _) = Data::ref_from_prefix(message).map_err(|_| DropReason::BadLength)?;
         let index = head.receiver_index.get();
-        let session = self.session(index).ok_or(DropReason::UnknownIndex)?;
+        let Some(session) = self.session(index) else {
+            self.no_session(now, origin, message);
+            return Err(DropReason::UnknownIndex);
+        };
         let id = session.peer;
         let (kind, body) = session.open(now.mono_ns, message)?;
         self.heard(now, origin, id, index, kind);
@@ -57,7 +60,7 @@ impl Node {
                 if source != id.address() {
                     return Err(DropReason::BadInnerSource);
                 }
-                if destination != self.address {
+                if destination != self.address && !all_nodes::accepts(origin, packet) {
                     return Err(DropReason::NotAllowed);
                 }
                 if let Some(peer) = self.peers.get_mut(&id) {
@@ -152,11 +155,17 @@ impl Node {
         }
     }
 
+    /// Whether this is a peer's address: one that nothing gets to now is unreachable, and not unknown.
+    #[must_use]
+    pub fn knows(&self, address: Ipv6Addr) -> bool {
+        self.by_address.contains_key(&address)
+    }
+
     /// An IPv6 packet from the TUN at `packet` of `buf`, with [`HEADROOM`](crate::core::HEADROOM) in front and
     /// [`TAILROOM`](crate::core::TAILROOM) behind. `None`: it waits for a session.
     ///
     /// # Errors
-    /// The reason to count; `NoRoute` when nobody with this address is known or found.
+    /// The reason to count; `NoRoute` when nobody with this address is known or found, or who has it does not answer.
     pub fn packet(&mut self, now: Now, buf: &mut [u8], packet: Range<usize>) -> Result<Option<Outgoing>, DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         let (source, destination) = addresses(bytes).ok_or(DropReason::Malformed)?;
@@ -164,6 +173,9 @@ impl Node {
             return Err(DropReason::BadInnerSource);
         }
         let Some(id) = self.destination(now, destination, bytes)? else { return Ok(None) };
+        if self.is_cut(now, id) {
+            return Err(DropReason::NoRoute);
+        }
         let peer = self.peers.get_mut(&id).ok_or(DropReason::NoRoute)?;
         if let Some(index) = peer.current {
             peer.packets[1] += 1;
@@ -181,6 +193,9 @@ impl Node {
             return Err(DropReason::NoRoute);
         }
         let peer = self.peers.get_mut(&id).ok_or(DropReason::NoRoute)?;
+        if peer.in_vain(now.mono_ns) {
+            return Err(DropReason::NoRoute);
+        }
         if peer.queue.len() >= QUEUE {
             return Err(DropReason::QueueFull);
         }

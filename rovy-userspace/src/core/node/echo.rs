@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use rovy_common::DropReason;
 use rovy_common::label::Width;
-use rovy_common::wire::{Control, EchoReply, EchoRequest, Header, KeyAnswer, MessageType, control};
+use rovy_common::wire::{Control, EchoReply, EchoRequest, ErrorMessage, Header, KeyAnswer, MessageType, control};
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -44,7 +44,10 @@ impl Node {
                 let answer = KeyAnswer::ref_from_bytes(message).map_err(|_| DropReason::BadLength)?;
                 self.key_answer(now, origin, answer)
             }
-            // Errors are not used yet.
+            control::ERROR => {
+                let error = ErrorMessage::ref_from_bytes(message).map_err(|_| DropReason::BadLength)?;
+                self.error(now, origin, error)
+            }
             _ => Err(DropReason::NotAllowed),
         }
     }

@@ -152,6 +152,9 @@ impl Node {
             }
             return;
         }
+        if peer.in_vain(now.mono_ns) {
+            self.actions.extend(peer.queue.drain(..).map(Action::Unreachable));
+        }
         if peer.persistent || now.mono_ns.saturating_sub(peer.since_ns) < GIVE_UP_NS {
             return self.start_handshake(now, id);
         }

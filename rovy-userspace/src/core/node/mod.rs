@@ -1,9 +1,11 @@
 //! The node: peers, sessions and routes behind four verbs.
 
+mod all_nodes;
 mod beacons;
 mod data;
 mod echo;
 mod entries;
+mod errors;
 mod handshakes;
 mod limits;
 mod links;
@@ -18,6 +20,8 @@ mod search;
 mod timers;
 mod views;
 
+pub use all_nodes::ALL_NODES;
+pub(super) use errors::Told as ErrorsTold;
 pub use limits::Use;
 pub use sealed::Sealed;
 
@@ -32,9 +36,10 @@ use rovy_common::{DropReason, wire};
 use super::action::{Action, Hops, LinkRx, LinkTx, Origin, Path};
 use super::discovery::{Discovery, Standing};
 use super::echo::Echoes;
+use super::errors::Errors;
 use super::index::Indices;
 use super::peer::{Peer, PeerSource, Psk};
-use super::probes::{Budget, Probes};
+use super::probes::{Bucket, Budget, Probes};
 use super::random::Rng;
 use super::session::{REKEY_NS, Session};
 use super::slots::Slots;
@@ -122,6 +127,7 @@ pub struct Node {
     slots: Slots,
     stamps: Stamps,
     echoes: Echoes,
+    errors: Errors,
     last_timestamp: Stamp,
     discovery: Discovery,
     half_open: usize,
@@ -132,6 +138,8 @@ pub struct Node {
     probes: Probes,
     seeker: Seeker,
     lookups: Lookups,
+    /// Echo requests to all neighbours.
+    to_all: Bucket,
     nat_keepalive_ns: u64,
     /// Flows are spread over routes that are alike.
     multipath: bool,
@@ -153,6 +161,7 @@ impl Node {
             probes: Probes::new(config.probes),
             seeker: Seeker::new(&mut rng),
             lookups: Lookups::default(),
+            to_all: Bucket::default(),
             rng,
             peers: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -163,6 +172,7 @@ impl Node {
             slots: Slots::new(config.width),
             stamps: Stamps::default(),
             echoes: Echoes::default(),
+            errors: Errors::default(),
             last_timestamp: Stamp::default(),
             discovery: Discovery::default(),
             half_open: 0,

@@ -140,7 +140,7 @@ impl Node {
 
     /// No way to a peer answers: looks for others. For a neighbour only ways are looked for: its session stays, and with it the
     /// links that may come back.
-    fn search(&mut self, now: Now, id: PeerId) {
+    pub(super) fn search(&mut self, now: Now, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
         let fresh = peer.attempt.as_ref().is_some_and(|a| now.mono_ns.saturating_sub(a.sent_ns) < SECOND);
         let neighbour = peer.current.and_then(|i| self.session_ref(i)).is_some_and(|s| s.endpoint().is_some());

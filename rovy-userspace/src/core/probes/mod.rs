@@ -6,6 +6,7 @@ mod budget;
 mod memory;
 mod message;
 
+pub(super) use budget::Bucket;
 pub use budget::{Budget, Rate};
 pub(super) use message::Search;
 

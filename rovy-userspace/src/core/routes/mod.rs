@@ -508,7 +508,8 @@ impl Routes {
         doubt.since_ns.saturating_add(wait).saturating_add(links + yields)
     }
 
-    fn any_alive(&self) -> bool {
+    /// Whether one of them may work.
+    pub(super) fn any_alive(&self) -> bool {
         self.all.iter().any(|r| r.state != RouteState::Dead)
     }
 

@@ -12,13 +12,16 @@ use super::*;
 use crate::identity::{PeerId, SecretKey};
 use crate::transport::Endpoint;
 
+mod all_nodes;
 mod cookies;
 mod discovery;
 mod echo;
+mod errors;
 mod input;
 mod limits;
 mod links;
 mod memory;
+mod net;
 mod rates;
 mod routing;
 mod rules;
@@ -54,6 +57,8 @@ struct World {
     drops: Vec<DropReason>,
     /// Packets given back because nobody was found.
     refused: Vec<Vec<u8>>,
+    /// What each node learnt of its routes' sizes: node, route, bytes.
+    sizes: Vec<(usize, u16, Hops, u16)>,
     now_ns: u64,
     /// Nodes whose wall clock is ahead, or behind, by so many seconds.
     skew: BTreeMap<usize, i64>,
@@ -128,6 +133,7 @@ impl World {
             beacons: Vec::new(),
             drops: Vec::new(),
             refused: Vec::new(),
+            sizes: Vec::new(),
             now_ns: SECOND,
             skew: BTreeMap::new(),
             delays: BTreeMap::new(),
@@ -270,6 +276,7 @@ impl World {
                     self.receiving[n].remove(&index);
                     self.expected[n].remove(&index);
                 }
+                Action::PathMtu { slot, hops, mtu } => self.sizes.push((n, slot, hops, mtu)),
                 Action::Connected(_) | Action::Disconnected(_) => {}
             }
         }

@@ -85,6 +85,10 @@ impl Tables {
                 self.refused(rx.slot, reason);
                 Err(reason)
             }
+            Verdict::Refused(reason) => {
+                self.refused(rx.slot, reason);
+                Ok(Switched::Refused(reason))
+            }
             // Only the kernel hands up.
             Verdict::Up(_) => Err(DropReason::Malformed),
             Verdict::Here(label) => Switched::here(&label, inner, rx.slot),

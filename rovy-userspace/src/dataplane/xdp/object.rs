@@ -42,7 +42,7 @@ const OF_LINKS: [&str; 6] = ["RX", "REPLAY", "SLOTS", "TX", "COUNTERS", "PORTS"]
 const SHARED: [&str; 3] = ["REPLAY", "COUNTERS", "SPENT"];
 const MMAPABLE: u32 = 1 << 10;
 
-pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 16] {
+pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 17] {
     let slots = width.slots();
     let array = |name, value, entries| Shape { name, kind: MapType::Array, key: 4, value, entries };
     let per_cpu = |name, value, entries| Shape { name, kind: MapType::PerCpuArray, key: 4, value, entries };
@@ -54,6 +54,7 @@ pub(super) fn shapes(sessions: u32, width: Width) -> [Shape; 16] {
         array("SLOTS", 4, slots),
         array("TX", size_of::<TxLink>(), 2 * slots),
         array("COUNTERS", 8, 2 * slots),
+        array("REFUSED", 8, slots),
         array("RATES", size_of::<TransitRate>(), slots),
         array("SPENT", 8, slots),
         per_cpu("COUNTS", 8, COUNTERS),

@@ -14,6 +14,8 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// Name of the TUN device; none without.
     pub tun: Option<String>,
+    /// `fc00.allow`: what the firewall lets in.
+    pub allow: Vec<String>,
     /// Whether nodes on the same link find each other. Most tests are about those they name.
     pub discovery: bool,
     /// `node.psk_file`.
@@ -42,7 +44,7 @@ impl Config {
             self.tun.is_some()
         );
         if let Some(name) = &self.tun {
-            text += &format!("ifname = {name:?}\n");
+            text += &format!("ifname = {name:?}\nallow = {:?}\n", self.allow);
         }
         if let Some(file) = &self.psk_file {
             text += &format!("\n[node]\npsk_file = {file:?}\n");
