@@ -11,6 +11,7 @@ pub mod dataplane;
 pub mod fc00;
 pub mod identity;
 pub mod multiaddr;
+pub mod names;
 pub mod netlink;
 pub mod privileges;
 pub mod rate;

@@ -63,7 +63,12 @@ fn help_and_version_succeed_and_mistakes_are_usage() {
         (&["listener", "start", "/tcp/80"], "/tcp is not supported"),
         (&["listener", "start", "/dns/a/udp/1"], "address of this host"),
         (&["peer", "connect", "/ip4/192.0.2.1/udp/1312"], "append /rovy/<PeerID>"),
-        (&["peer", "disconnect", "bafz"], "not a PeerID"),
+        (&["peer", "disconnect", "bafzqaid26"], "not a PeerID"),
+        (&["peer", "disconnect", "a b"], "neither a PeerID nor a name"),
+        (&["peer", "connect", "/ip4/192.0.2.1/udp/1312/rovy/b_b"], "neither a PeerID nor a name"),
+        (&["name", "add", "bücher", PEER], "xn--"),
+        (&["name", "add", "localhost", PEER], "answers that name itself"),
+        (&["name", "add", "alice", "bob"], "not a PeerID"),
         (&["route", "add", PEER, "04.05"], "/rovyrt/"),
         (&["route", "add", PEER, "/rovyrt/00"], "slot 0"),
         (&["start", "--xdp", "fast"], "invalid value"),
@@ -315,6 +320,7 @@ fn answers_of_the_agent_become_text_json_and_exit_codes() {
         // Root asks what it could open instead.
         Ask::Fc00Start { .. } | Ask::Wants => Err(Failure::new(FailureKind::Permission, "may not make a TUN device")),
         Ask::PeerList => Ok(Reply::Peers(Vec::new())),
+        Ask::NameList => Ok(Reply::Names(Vec::new())),
         Ask::RouteList => Ok(Reply::Routes(Vec::new())),
         Ask::Stats => Ok(Reply::Stats(Box::default())),
         Ask::Fc00Status => Ok(Reply::Fc00(Default::default())),
@@ -329,6 +335,8 @@ fn answers_of_the_agent_become_text_json_and_exit_codes() {
     assert_eq!(agent.ask(&["fc00", "start"]).code, 4);
     for args in [
         &["peer", "list"][..],
+        &["name", "list"],
+        &["name", "del", "alice"],
         &["route", "list"],
         &["stats"],
         &["fc00", "status"],

@@ -14,7 +14,8 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-/// Packs the binary, its unit, manual pages, completions, the licences and the README; the archive depends on nothing but its files.
+/// Packs the binary, the NSS module, its unit, manual pages, completions, the licences and the README; the archive depends on
+/// nothing but its files.
 ///
 /// # Errors
 ///
@@ -22,14 +23,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(setup::Needs { ebpf: true, ..setup::Needs::default() }, args.yes)?;
     ebpf::check()?;
-    let binary = install::build()?;
+    let (binary, module) = (install::build()?, install::build_module()?);
 
     let name = format!("rovy-{}-{}-linux", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
     let dist = sh::target("dist");
     let dir = dist.join(&name);
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let files = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"].map(|file| sh::root().join(file));
-    for file in files.iter().chain([&binary, &install::unit()]) {
+    for file in files.iter().chain([&binary, &module, &install::unit()]) {
         let target = dir.join(file.file_name().context("a file without a name")?);
         fs::copy(file, &target).with_context(|| format!("cannot copy {} into the archive", file.display()))?;
     }

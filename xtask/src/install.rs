@@ -10,7 +10,7 @@ use crate::sh;
 /// The arguments of `cargo xtask install`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The directory that has, or gets, bin/rovy and lib/systemd/system/rovy.service
+    /// The directory that has, or gets, bin/rovy, lib/libnss_rovy.so.2 and lib/systemd/system/rovy.service
     #[arg(long, default_value = "/usr/local")]
     prefix: PathBuf,
 }
@@ -27,6 +27,21 @@ const LEFT_ALONE: [(&str, &str); 2] =
 pub(crate) fn build() -> Result<PathBuf> {
     sh::run(sh::cargo().args(["build", "--release", "--locked", "--package", "rovy-userspace", "--bin", "rovy"]))?;
     Ok(sh::target("release/rovy"))
+}
+
+/// Where the dynamic linker finds libraries once `ldconfig` has run.
+const LINKED: [&str; 2] = ["/usr", "/usr/local"];
+
+/// Builds the NSS module as this user, with the profile that suits foreign programs; under the name that glibc looks for.
+///
+/// # Errors
+///
+/// When the build fails.
+pub(crate) fn build_module() -> Result<PathBuf> {
+    sh::run(sh::cargo().args(["build", "--profile", "nss", "--locked", "--package", "rovy-nss"]))?;
+    let named = sh::target("nss/libnss_rovy.so.2");
+    fs::copy(sh::target("nss/libnss_rovy.so"), &named).context("cargo built no libnss_rovy.so")?;
+    Ok(named)
 }
 
 /// What the binary says about itself, made anew: manual pages and completions, as paths below a prefix.
@@ -79,10 +94,18 @@ fn unit_for(text: &str, binary: &Path) -> String {
 ///
 /// When the build fails or the directory cannot be written.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let built = build()?;
+    let (built, module) = (build()?, build_module()?);
     let prefix = std::path::absolute(&args.prefix)?;
     let target = prefix.join("bin/rovy");
     put("0755", &built, &target)?;
+    put("0644", &module, &prefix.join("lib/libnss_rovy.so.2"))?;
+    if LINKED.iter().any(|linked| prefix == Path::new(linked)) {
+        let mut ldconfig = sh::as_root("ldconfig");
+        println!("install: {}", sh::line(&ldconfig));
+        sh::run(&mut ldconfig)?;
+    } else {
+        println!("install: programs find lib/libnss_rovy.so.2 below /usr and /usr/local only");
+    }
     let text = fs::read_to_string(unit()).context("cannot read the unit file")?;
     let unit = sh::target("rovy.service");
     fs::write(&unit, unit_for(&text, &target)).with_context(|| format!("cannot write {}", unit.display()))?;

@@ -40,6 +40,8 @@ pub(super) struct Control {
     /// Peers that stand in the configuration.
     pub(super) configured: std::cell::RefCell<Vec<PeerId>>,
     pub(super) ifname: String,
+    /// Held by who changes the file of names.
+    pub(super) naming: tokio::sync::Mutex<()>,
     /// Commands that are being answered.
     pub(super) waiting: std::cell::Cell<usize>,
 }
@@ -90,8 +92,9 @@ impl Control {
                 if known || stored { Ok(Reply::Done) } else { Err(self.no_listener(&address)) }
             }
             Command::PeerList => Ok(Reply::Peers(views::peers(self))),
-            Command::PeerConnect { address, persist } => self.connect(address, persist).await,
+            Command::PeerConnect { address, peer, persist } => self.connect(address, self.whom(&peer)?, persist).await,
             Command::PeerDisconnect { peer } => {
+                let peer = self.whom(&peer)?;
                 self.dials.borrow_mut().retain(|(id, _)| *id != peer);
                 let mut e = self.engine.borrow_mut();
                 self.note_peers(&mut e);
@@ -99,14 +102,17 @@ impl Control {
                 e.collect();
                 if known { Ok(Reply::Done) } else { Err(no_peer(&peer)) }
             }
-            Command::PeerLimit { peer, limit, persist } => self.limit_peer(peer, limit, persist),
+            Command::PeerLimit { peer, limit, persist } => self.limit_peer(self.whom(&peer)?, limit, persist),
             Command::DiscoveryList => Ok(Reply::Discovery(views::discovery(self))),
             Command::DiscoverySwitch { listener, on } => self.switch_discovery(listener.as_ref(), on),
             Command::RouteList => Ok(Reply::Routes(views::routes(self))),
-            Command::RouteAdd { peer, route } => self.add_route(peer, &route),
-            Command::RouteDel { peer, route } => self.remove_route(peer, route.as_ref()),
-            Command::Ping { peer } => self.ping(peer).await,
-            Command::Trace { peer, probes } => self.trace(peer, probes).await,
+            Command::RouteAdd { peer, route } => self.add_route(self.whom(&peer)?, &route),
+            Command::RouteDel { peer, route } => self.remove_route(self.whom(&peer)?, route.as_ref()),
+            Command::Ping { peer } => self.ping(self.whom(&peer)?).await,
+            Command::Trace { peer, probes } => self.trace(self.whom(&peer)?, probes).await,
+            Command::NameList => Ok(Reply::Names(self.names())),
+            Command::NameAdd { name, peer } => self.add_name(name, peer).await,
+            Command::NameDel { name } => self.remove_name(name).await,
             Command::Fc00Start(device) => self.start_fc00(&device).await,
             Command::Fc00Stop => {
                 let netns = views::fc00(self).netns;
@@ -223,13 +229,7 @@ impl Control {
         self.engine.borrow().listeners.find(address).is_some_and(|l| l.socket.is_some())
     }
 
-    async fn connect(&self, address: Multiaddr, persist: bool) -> Answer {
-        let Some(peer) = address.peer() else {
-            let message = format!("{address} does not say whom: add /rovy/<PeerID>");
-            return Err(
-                Failure::new(FailureKind::Usage, message).with_next("rovy info   # on the peer, shows its PeerID")
-            );
-        };
+    async fn connect(&self, address: Multiaddr, peer: PeerId, persist: bool) -> Answer {
         if peer == self.engine.borrow().node.id() {
             return Err(Failure::new(FailureKind::Usage, "that is this node itself").with_next("rovy peer list"));
         }
@@ -241,7 +241,10 @@ impl Control {
         {
             let mut dials = self.dials.borrow_mut();
             match dials.iter_mut().find(|(id, _)| *id == peer) {
-                Some((_, addresses)) if !addresses.contains(&address) => addresses.push(address.clone()),
+                // The configuration may name the peer behind the address again.
+                Some((_, addresses)) if !addresses.iter().any(|a| a.clone().with_peer(None) == address) => {
+                    addresses.push(address.clone());
+                }
                 Some(_) => {}
                 None => dials.push((peer, vec![address.clone()])),
             }

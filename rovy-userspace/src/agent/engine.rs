@@ -17,6 +17,7 @@ use super::kernel::Kernel;
 use super::linker::Links;
 use super::listeners::Listeners;
 use super::memory::Memory;
+use super::names;
 use super::outbox::Outbox;
 use super::tun::Host;
 use crate::core::{ALL_NODES, Action, BEACON_INTERVAL, HEADROOM, Inbound, Node, Origin, Path, TAILROOM};
@@ -48,6 +49,8 @@ pub(super) struct Engine {
     pub(super) discovery: Discovery,
     /// Every peer ever seen.
     pub(super) book: Book,
+    /// Names, and DNS for this host.
+    pub(super) names: names::Service,
     /// What outlives the agent; `None` when nothing is to.
     pub(super) memory: Option<Memory>,
     /// Transit that this agent sent on itself.
@@ -90,6 +93,7 @@ impl Engine {
             traces: Traces::default(),
             discovery: Discovery::new(false, BEACON_INTERVAL),
             book: Book::default(),
+            names: names::Service::default(),
             memory: None,
             forwarded: 0,
             actions: std::collections::VecDeque::new(),
@@ -291,6 +295,9 @@ impl Engine {
     fn seal_packet(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<(), DropReason> {
         let bytes = buf.get(packet.clone()).ok_or(DropReason::BadLength)?;
         packet::check(bytes).map_err(packet::Insane::reason)?;
+        if self.names.takes(bytes) {
+            return self.serve_host(bytes);
+        }
         self.firewall.outgoing(clock::mono_ns(), bytes);
         if packet::destination(bytes) == Some(ALL_NODES) {
             let sent = self.node.packet_to_all(clock::now(), bytes);

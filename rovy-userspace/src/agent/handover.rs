@@ -27,6 +27,7 @@ impl Control {
             address: e.node.id().address(),
             fc00_ifname: self.ifname.clone(),
             fc00_mtu: self.config.fc00.mtu.bytes(),
+            dns: e.names.serves(),
             xdp: e.kernel.lacks_xdp().then_some(sizes),
         }
     }

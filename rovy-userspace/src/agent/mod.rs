@@ -15,10 +15,12 @@ mod kernel;
 mod linker;
 mod listeners;
 mod memory;
+mod names;
 mod options;
 mod outbox;
 mod policy;
 mod remembered;
+mod resolver;
 mod service;
 mod tasks;
 mod transit;
@@ -254,6 +256,7 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     let (mut engine, neighbours) = open(node, &config, xdp.unwrap_or(config.listen.xdp.mode))?;
     engine.memory = memory;
     engine.book = book;
+    engine.names = names::Service::open(&config.dns, &paths.config)?;
     engine.firewall = Firewall::new(engine.node.id().address(), config.fc00.firewall()?);
     engine.discovery = discovery::Discovery::new(config.discovery.linklocal, config.discovery.interval());
     engine.node.set_beacon_interval(config.discovery.interval());
@@ -269,6 +272,7 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
         dials: RefCell::new(config.peers.iter().map(|p| (p.id, p.addresses.clone())).collect()),
         configured: RefCell::new(config.peers.iter().map(|p| p.id).collect()),
         waiting: std::cell::Cell::new(0),
+        naming: tokio::sync::Mutex::new(()),
         ifname: ifname.unwrap_or_else(|| config.fc00.ifname.clone()),
         config,
     });
@@ -276,6 +280,9 @@ async fn packets(options: Options, commands: mpsc::Receiver<crate::api::Request>
     tokio::task::spawn_local(tasks::timer(engine.clone()));
     tokio::task::spawn_local(memory::keep(engine.clone()));
     tokio::task::spawn_local(book::keep(control.clone()));
+    tokio::task::spawn_local(names::serve(engine.clone()));
+    tokio::task::spawn_local(names::watch(control.clone()));
+    tokio::task::spawn_local(resolver::keep(engine.clone()));
     tokio::task::spawn_local(tasks::watch(engine.clone()));
     tokio::task::spawn_local(tasks::secrets(engine.clone()));
     tokio::task::spawn_local(double::watch(engine.clone()));

@@ -381,6 +381,7 @@ fn limits(e: &super::engine::Engine, waiting: usize) -> BTreeMap<String, api::Li
         |name: &str, used: usize, max: usize| (name.to_owned(), api::LimitUse { used: used as u64, max: max as u64 });
     let core = e.node.limits().into_iter().map(|(name, u)| entry(name, u.used, u.max));
     let queues = [
+        entry("names", e.names.table().len(), crate::names::MOST),
         entry("action_queue", e.actions.len(), super::engine::BACKLOG),
         entry("request_queue", waiting, super::REQUESTS),
     ];

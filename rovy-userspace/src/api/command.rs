@@ -1,7 +1,10 @@
-use super::types::{Discovery, Echo, Fc00Status, Info, Listener, Peer, Ports, RouteInfo, Stats, Trace, Wants};
+use super::types::{
+    Discovery, Echo, Fc00Status, Info, Listener, NameInfo, Peer, Ports, RouteInfo, Stats, Trace, Wants,
+};
 use crate::fc00::firewall::{Sender, Service};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::names::{Petname, Whom};
 use crate::rate::RateLimit;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -36,20 +39,22 @@ pub enum Command {
     PeerList,
     /// Connect to a peer and stay connected.
     PeerConnect {
-        /// Where; with the peer.
+        /// Where, without the peer.
         address: Multiaddr,
+        /// Who is expected there.
+        peer: Whom,
         /// Write it into the configuration too.
         persist: bool,
     },
     /// Drop a peer and connect no more.
     PeerDisconnect {
         /// Whom.
-        peer: PeerId,
+        peer: Whom,
     },
     /// Send on only so much of a peer's transit.
     PeerLimit {
         /// Whose.
-        peer: PeerId,
+        peer: Whom,
         /// How much; all of it when absent.
         limit: Option<RateLimit>,
         /// Write it into the configuration too.
@@ -69,28 +74,42 @@ pub enum Command {
     /// Route to a peer by hand.
     RouteAdd {
         /// To whom.
-        peer: PeerId,
+        peer: Whom,
         /// Which way.
         route: Route,
     },
     /// Remove a route made by hand.
     RouteDel {
         /// To whom.
-        peer: PeerId,
+        peer: Whom,
         /// Which one; all of the peer's when absent.
         route: Option<Route>,
     },
     /// One echo to a peer, over the route that its packets take.
     Ping {
         /// To whom.
-        peer: PeerId,
+        peer: Whom,
     },
     /// Ask each hop on the way to a peer.
     Trace {
         /// To whom.
-        peer: PeerId,
+        peer: Whom,
         /// Echoes to each hop, 1 to 10.
         probes: u8,
+    },
+    /// All names for peers.
+    NameList,
+    /// Give a peer a name.
+    NameAdd {
+        /// The name.
+        name: Petname,
+        /// Whose.
+        peer: PeerId,
+    },
+    /// Take a name away.
+    NameDel {
+        /// The name.
+        name: Petname,
     },
     /// Make the TUN device.
     Fc00Start(Fc00Device),
@@ -166,6 +185,10 @@ pub enum Reply {
     Echo(Echo),
     /// To [`Command::Trace`].
     Trace(Trace),
+    /// To [`Command::NameList`].
+    Names(Vec<NameInfo>),
+    /// To [`Command::NameAdd`].
+    Name(NameInfo),
     /// To the fc00 commands.
     Fc00(Fc00Status),
     /// To [`Command::Fc00Ports`] and what changes them.

@@ -17,8 +17,8 @@ pub use http::Method;
 pub use server::{ApiError, Server, serve};
 pub use types::{
     Discovery, DiscoveryListener, Drops, Echo, ErrorStats, Fc00Status, Info, Large, LimitUse, LinkState, LinkStats,
-    Listener, ListenerState, MapSizes, Peer, PeerLink, PeerSource, PeerState, PeerTransit, PortRule, Ports, ProbeStats,
-    RouteInfo, RouteSource, Stats, Trace, TraceHop, TransitStats, Wants,
+    Listener, ListenerState, MapSizes, NameInfo, Peer, PeerLink, PeerSource, PeerState, PeerTransit, PortRule, Ports,
+    ProbeStats, RouteInfo, RouteSource, Stats, Trace, TraceHop, TransitStats, Wants,
 };
 
 #[cfg(test)]

@@ -335,6 +335,17 @@ pub struct Trace {
     pub why: Option<String>,
 }
 
+/// `/v0/name/list`: a name that the operator gave to a peer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NameInfo {
+    /// One label, in lower case; `.rovy` behind it makes the name in DNS.
+    pub name: String,
+    /// Whose it is.
+    pub peer_id: PeerId,
+    /// The peer's address.
+    pub address: Ipv6Addr,
+}
+
 /// The host's side of fc00::/8.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Fc00Status {
@@ -538,6 +549,9 @@ pub struct Wants {
     pub fc00_ifname: String,
     /// MTU of the TUN device in bytes.
     pub fc00_mtu: u16,
+    /// Whether the agent answers DNS behind the TUN device.
+    #[serde(default)]
+    pub dns: bool,
     /// Sizes of the XDP maps; absent when the agent has them, or is to go without.
     pub xdp: Option<MapSizes>,
 }

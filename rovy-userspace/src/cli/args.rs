@@ -3,6 +3,7 @@ use crate::config::{XdpMode, listenable};
 use crate::fc00::firewall::{Sender, Service};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::names::{Petname, Whom};
 use crate::rate::TransitLimit;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -124,8 +125,9 @@ impl From<Xdp> for XdpMode {
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Ping {
-    #[arg(value_name = "PEERID", value_parser = peer)]
-    pub(super) peer: PeerId,
+    /// Its PeerID or name
+    #[arg(value_name = "PEER")]
+    pub(super) peer: Whom,
     /// Echoes to send
     #[arg(short = 'c', long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) count: u32,
@@ -171,13 +173,17 @@ pub(super) enum Question {
     /// The ways to them
     #[command(subcommand)]
     Route(RouteCommand),
+    /// Names for peers, for commands and as NAME.rovy
+    #[command(subcommand)]
+    Name(Name),
     /// The TUN device, and what it lets in
     #[command(subcommand)]
     Fc00(Fc00),
     /// Show who sits at each hop of the route to a peer; exit code 1 when the peer does not answer
     Trace {
-        #[arg(value_name = "PEERID", value_parser = peer)]
-        peer: PeerId,
+        /// Its PeerID or name
+        #[arg(value_name = "PEER")]
+        peer: Whom,
         /// Echoes to each hop, 1 to 10
         #[arg(short = 'q', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=10))]
         probes: u8,
@@ -214,21 +220,23 @@ pub(super) enum Peer {
     List,
     /// Connect, such as to /ip4/192.0.2.1/udp/1312/rovy/<PeerID>
     Connect {
-        #[arg(value_parser = peer_address)]
-        multiaddr: Multiaddr,
+        #[arg(value_parser = Whom::at_address)]
+        multiaddr: (Multiaddr, Whom),
         /// Write it into the configuration too
         #[arg(long)]
         persist: bool,
     },
     /// Drop a peer and connect no more
     Disconnect {
-        #[arg(value_name = "PEERID", value_parser = peer)]
-        peer: PeerId,
+        /// Its PeerID or name
+        #[arg(value_name = "PEER")]
+        peer: Whom,
     },
     /// Send on only so much of what a peer routes through this node
     Limit {
-        #[arg(value_name = "PEERID", value_parser = peer)]
-        peer: PeerId,
+        /// Its PeerID or name
+        #[arg(value_name = "PEER")]
+        peer: Whom,
         /// Such as 10mbit, 2000pps, or '10mbit 2000pps'; none for all of it
         #[arg(value_name = "RATE")]
         limit: TransitLimit,
@@ -271,16 +279,32 @@ pub(super) enum RouteCommand {
     List,
     /// Route to a peer, such as by /rovyrt/04.2a.0113: this node's slot, then one of each hop
     Add {
-        #[arg(value_name = "PEERID", value_parser = peer)]
-        peer: PeerId,
+        /// Its PeerID or name
+        #[arg(value_name = "PEER")]
+        peer: Whom,
         route: Route,
     },
     /// Remove a route made by hand, or all of a peer
     Del {
-        #[arg(value_name = "PEERID", value_parser = peer)]
-        peer: PeerId,
+        /// Its PeerID or name
+        #[arg(value_name = "PEER")]
+        peer: Whom,
         route: Option<Route>,
     },
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Name {
+    /// Show the names
+    List,
+    /// Give a peer a name
+    Add {
+        name: Petname,
+        #[arg(value_name = "PEERID", value_parser = peer)]
+        peer: PeerId,
+    },
+    /// Take a name away
+    Del { name: Petname },
 }
 
 #[derive(Subcommand, Debug)]
@@ -332,7 +356,9 @@ impl From<Question> for Command {
                 Self::ListenerStop { address, persist }
             }
             Question::Peer(Peer::List) => Self::PeerList,
-            Question::Peer(Peer::Connect { multiaddr: address, persist }) => Self::PeerConnect { address, persist },
+            Question::Peer(Peer::Connect { multiaddr: (address, peer), persist }) => {
+                Self::PeerConnect { address, peer, persist }
+            }
             Question::Peer(Peer::Disconnect { peer }) => Self::PeerDisconnect { peer },
             Question::Peer(Peer::Limit { peer, limit, persist }) => Self::PeerLimit { peer, limit: limit.0, persist },
             Question::Discovery(Discovery::List) => Self::DiscoveryList,
@@ -345,6 +371,9 @@ impl From<Question> for Command {
             Question::Route(RouteCommand::List) => Self::RouteList,
             Question::Route(RouteCommand::Add { peer, route }) => Self::RouteAdd { peer, route },
             Question::Route(RouteCommand::Del { peer, route }) => Self::RouteDel { peer, route },
+            Question::Name(Name::List) => Self::NameList,
+            Question::Name(Name::Add { name, peer }) => Self::NameAdd { name, peer },
+            Question::Name(Name::Del { name }) => Self::NameDel { name },
             Question::Fc00(Fc00::Start { ifname, netns, existing }) => {
                 Self::Fc00Start(Fc00Device { ifname, netns, existing })
             }
@@ -362,14 +391,6 @@ impl From<Question> for Command {
 fn listener(text: &str) -> Result<Multiaddr, String> {
     let address: Multiaddr = text.parse().map_err(|e: crate::multiaddr::MultiaddrError| e.why)?;
     listenable(&address).map(|()| address)
-}
-
-fn peer_address(text: &str) -> Result<Multiaddr, String> {
-    let address: Multiaddr = text.parse().map_err(|e: crate::multiaddr::MultiaddrError| e.why)?;
-    match address.peer() {
-        Some(_) => Ok(address),
-        None => Err("append /rovy/<PeerID>, the peer expected there; `rovy info` shows it on the other node".into()),
-    }
 }
 
 fn peer(text: &str) -> Result<PeerId, String> {
@@ -433,10 +454,13 @@ mod tests {
         assert!(Args::try_parse_from(["rovy", "fc00", "allow"]).is_err());
         assert!(Args::try_parse_from(["rovy"]).unwrap().command.is_none());
         let known = "bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee";
-        let peer = known.parse().unwrap();
+        let peer: Whom = known.parse().unwrap();
         assert_eq!(ask(&format!("rovy trace {known} -q 3")), Command::Trace { peer, probes: 3 });
+        assert_eq!(ask("rovy trace Alice.rovy"), Command::Trace { peer: "alice".parse().unwrap(), probes: 1 });
+        let (name, peer) = ("alice".parse().unwrap(), known.parse().unwrap());
+        assert_eq!(ask(&format!("rovy name add ALICE {known}")), Command::NameAdd { name, peer });
         for (text, limit) in [("none", None), ("10mbit", "10mbit".parse().ok())] {
-            let command = Command::PeerLimit { peer, limit, persist: true };
+            let command = Command::PeerLimit { peer: known.parse().unwrap(), limit, persist: true };
             assert_eq!(ask(&format!("rovy peer limit {known} {text} --persist")), command);
         }
         assert!(Args::try_parse_from(["rovy", "peer", "limit", known, "10mbps"]).is_err());

@@ -148,10 +148,13 @@ pub(super) fn text(command: &Command, answer: Value) -> Outcome<String> {
         Command::DiscoveryList | Command::DiscoverySwitch { .. } => show::discovery(&read(answer)?),
         Command::RouteList => show::routes(&read::<Vec<_>>(answer)?),
         Command::RouteAdd { peer, route } => {
-            format!("{peer} is routed over {route}\n\nnext: ping {}\n", peer.address())
+            format!("{peer} is routed over {route}\n\nnext: rovy ping {peer}\n")
         }
         Command::RouteDel { peer, .. } => format!("route to {peer} removed\n\nnext: rovy route list\n"),
         Command::Trace { .. } => show::trace(&read(answer)?),
+        Command::NameList => show::names(&read::<Vec<_>>(answer)?),
+        Command::NameAdd { .. } => show::name(&read(answer)?),
+        Command::NameDel { name } => format!("{name} is no name any more\n\nnext: rovy name list\n"),
         Command::Fc00Start(_) | Command::Fc00Stop | Command::Fc00Status | Command::GiveFc00 { .. } => {
             show::fc00(&read(answer)?)
         }

@@ -1,5 +1,7 @@
 //! `rovy doctor`: looks for what is wrong on this host, and says which command mends it. It needs no running agent.
 
+mod names;
+
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// One thing that is wrong.
 #[derive(PartialEq, Eq, Debug, Serialize)]
 struct Finding {
-    /// `crashed`, `kept`, `dead_link`, `stale_rule`, `stale_tun`, `hung` or `mtu`.
+    /// `crashed`, `kept`, `dead_link`, `stale_rule`, `stale_tun`, `hung`, `mtu` or `names`.
     kind: &'static str,
     /// What it is about.
     what: String,
@@ -38,24 +40,32 @@ pub(super) fn doctor(socket: Option<&Path>, json: bool) -> Outcome {
         No::new(code, e.to_string(), Some("sudo rovy doctor".into()))
     })?;
     let mut findings = of_pins(&pins);
-    findings.extend(of_routing(&routing()?));
+    let routing = routing()?;
+    findings.extend(of_routing(&routing));
     findings.extend(super::ask::runtime()?.block_on(of_agents(&Client::candidates(socket, &User::current()))));
+    let names = super::ask::runtime()?.block_on(names::look(&routing.live));
+    findings.extend(names.iter().filter_map(names::Names::finding));
     if json {
-        print(&format!("{:#}\n", serde_json::json!({ "good": findings.is_empty(), "findings": findings })));
-    } else if findings.is_empty() {
-        print("nothing is wrong\n\nnext: rovy\n");
+        let all = serde_json::json!({ "good": findings.is_empty(), "findings": findings, "names": names });
+        print(&format!("{all:#}\n"));
     } else {
         for f in &findings {
             print(&format!("{}: {}\n  next: {}\n", f.what, f.message, f.next));
+        }
+        for n in names.iter().filter(|n| !n.wrong) {
+            print(&format!("{}: {}\n", n.ifname, n.message));
+            n.next.iter().for_each(|next| print(&format!("  next: {next}\n")));
+        }
+        if findings.is_empty() {
+            print("nothing is wrong\n\nnext: rovy\n");
         }
     }
     if findings.is_empty() { Ok(()) } else { Err(No::quiet(NEGATIVE)) }
 }
 
 fn routing() -> Outcome<LeftOver> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let look = async { left_over(&Netlink::new()?).await };
-    runtime.map_err(anyhow::Error::from).and_then(|r| r.block_on(look).map_err(Into::into)).map_err(No::from)
+    super::ask::runtime()?.block_on(look).map_err(|e| No::from(anyhow::Error::from(e)))
 }
 
 async fn of_agents(all: &[Client]) -> Vec<Finding> {
@@ -209,7 +219,11 @@ mod tests {
 
     #[test]
     fn what_is_left_of_routing_is_named_too() {
-        let found = of_routing(&LeftOver { rules: vec![(1312, 13_120_007)], devices: vec!["rovy0".into()] });
+        let found = of_routing(&LeftOver {
+            rules: vec![(1312, 13_120_007)],
+            devices: vec!["rovy0".into()],
+            live: vec!["rovy1".into()],
+        });
         assert_eq!(
             next(&found),
             [

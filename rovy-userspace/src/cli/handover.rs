@@ -12,7 +12,7 @@ use crate::config::{Mtu, SlotWidth, User, free_ethertype};
 use crate::dataplane::xdp;
 use crate::fc00::routing::{setup, sweep};
 use crate::fc00::tun::Made;
-use crate::fc00::{Fc00Error, namespace};
+use crate::fc00::{Fc00Error, namespace, resolver};
 use crate::multiaddr::Multiaddr;
 use crate::netlink::{Netlink, check_ethernet_listener};
 use crate::transport::{TransportError, ethernet};
@@ -132,6 +132,15 @@ async fn fc00(client: &Client, device: &Fc00Device, sudo: Option<u32>) -> Outcom
         }
         Err(error) => Err(making(error)),
     };
+    // For the same reason this command tells systemd-resolved: it would not listen to the agent's user.
+    if given.is_ok()
+        && wants.dns
+        && device.netns.is_none()
+        && resolver::resolved_runs().unwrap_or(false)
+        && let Err(error) = resolver::tell_resolved(made.name()).await
+    {
+        note(&format!("systemd-resolved does not ask for names under .rovy: {error}"));
+    }
     if given.is_err()
         && let Err(error) = routing.teardown().await
     {
@@ -191,6 +200,7 @@ mod tests {
             address: "fc00::1".parse().unwrap(),
             fc00_ifname: "rovy0".into(),
             fc00_mtu: 1376,
+            dns: true,
             xdp: Some(MapSizes { sessions: 1024, slot_width: 1 }),
         }
     }

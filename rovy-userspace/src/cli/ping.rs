@@ -48,7 +48,7 @@ impl Summary {
 /// Sends the echoes and says what came back; exit code 1 when nothing did.
 pub(super) fn ping(ping: &Ping, socket: Option<&Path>, json: bool) -> Outcome {
     let client = Client::find(socket, &User::current())?;
-    let peer = ping.peer;
+    let peer = &ping.peer;
     let echoes = runtime()?.block_on(async {
         // A reply that is late does not make up for the time by haste.
         let mut ticks = tokio::time::interval(Duration::from_secs_f64(ping.interval));
@@ -56,7 +56,7 @@ pub(super) fn ping(ping: &Ping, socket: Option<&Path>, json: bool) -> Outcome {
         let mut echoes = Vec::new();
         for seq in 1..=ping.count {
             ticks.tick().await;
-            let echo: Echo = read(client.call(&Command::Ping { peer }).await?)?;
+            let echo: Echo = read(client.call(&Command::Ping { peer: peer.clone() }).await?)?;
             if !json {
                 print(&line(seq, &echo));
             }

@@ -2,12 +2,24 @@
 
 use super::table::{bytes, list, seconds, table};
 use crate::api::{
-    Discovery, ErrorStats, Fc00Status, Info, Large, LinkState, LinkStats, Listener, ListenerState, Peer, PeerState,
-    PeerTransit, PortRule, Ports, RouteInfo, RouteSource, Stats, Trace, TraceHop,
+    Discovery, ErrorStats, Fc00Status, Info, Large, LinkState, LinkStats, Listener, ListenerState, NameInfo, Peer,
+    PeerState, PeerTransit, PortRule, Ports, RouteInfo, RouteSource, Stats, Trace, TraceHop,
 };
 use crate::config::Firewall;
 use crate::fc00::firewall::Action;
 use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) fn name(n: &NameInfo) -> String {
+    format!("{}.rovy is {} ({})\n\nnext: rovy ping {}\n", n.name, n.peer_id, n.address, n.name)
+}
+
+pub(super) fn names(all: &[NameInfo]) -> String {
+    let Some(first) = all.first() else {
+        return "no names\n\nnext: rovy name add NAME PEERID\n".into();
+    };
+    let rows: Vec<_> = all.iter().map(|n| [n.name.clone(), n.address.to_string(), n.peer_id.to_string()]).collect();
+    format!("{}\nnext: rovy ping {}\n", table(["NAME", "ADDRESS", "PEERID"], &rows), first.name)
+}
 
 fn text(value: Option<&impl ToString>) -> String {
     value.map(ToString::to_string).unwrap_or_default()

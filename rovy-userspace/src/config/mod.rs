@@ -8,7 +8,7 @@ mod schema;
 pub use paths::{Paths, User};
 pub(crate) use schema::listenable;
 pub use schema::{
-    Api, Config, Discovery, Fc00, Firewall, Limits, Listen, Log, LogFormat, Mtu, Node, Offload, Peer, PeerTransit,
+    Api, Config, Discovery, Dns, Fc00, Firewall, Limits, Listen, Log, LogFormat, Mtu, Node, Offload, Peer, PeerTransit,
     Routes, SlotWidth, Transit, Xdp, XdpMode, free_ethertype,
 };
 

@@ -230,7 +230,7 @@ fn remove(list: &mut Array, at: usize) {
 }
 
 /// Writes beside the file and renames over it: a reader sees the old or the new one, whole.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     // A link is followed, so that the file it names is replaced and not the link.
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let mut name = path.file_name().ok_or_else(|| io::Error::other("not the name of a file"))?.to_owned();

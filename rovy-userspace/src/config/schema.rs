@@ -23,6 +23,8 @@ pub struct Config {
     pub discovery: Discovery,
     /// The host's side of fc00::/8.
     pub fc00: Fc00,
+    /// Names.
+    pub dns: Dns,
     /// The control socket.
     pub api: Api,
     /// Finding and keeping routes.
@@ -355,6 +357,22 @@ impl Default for Offload {
 impl From<Offload> for Offloads {
     fn from(o: Offload) -> Self {
         Self { csum: o.csum, tso: o.tso, uso: o.uso, gro: o.gro, gro_udp: o.gro }.sane()
+    }
+}
+
+/// `[dns]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// Whether names are answered at fc00::1.
+    pub enabled: bool,
+    /// File of names for peers; relative to the configuration's directory.
+    pub names_file: PathBuf,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { enabled: true, names_file: "names".into() }
     }
 }
 

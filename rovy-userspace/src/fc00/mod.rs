@@ -5,12 +5,15 @@ use std::net::Ipv6Addr;
 
 use crate::netlink::NetlinkError;
 
+pub mod dns;
 pub mod firewall;
 mod ioctl;
 pub mod namespace;
 pub mod offload;
 pub mod packet;
+pub mod resolver;
 pub mod routing;
+pub mod stack;
 pub mod trace;
 pub mod tun;
 

@@ -245,6 +245,8 @@ pub struct LeftOver {
     pub rules: Vec<(u32, u32)>,
     /// TUN devices that such rules lead to and that no process holds.
     pub devices: Vec<String>,
+    /// TUN devices of agents that are there.
+    pub live: Vec<String>,
 }
 
 /// Looks for what agents that are gone left: rules and TUN devices.
@@ -263,10 +265,15 @@ pub async fn left_over(netlink: &Netlink) -> Result<LeftOver, NetlinkError> {
         if device.is_none_or(orphan) {
             left.rules.push((rule.priority, rule.table));
         }
-        left.devices.extend(device.filter(|d| orphan(d)).map(|d| d.name.clone()));
+        if let Some(device) = device {
+            let list = if orphan(device) { &mut left.devices } else { &mut left.live };
+            list.push(device.name.clone());
+        }
     }
-    left.devices.sort();
-    left.devices.dedup();
+    for list in [&mut left.devices, &mut left.live] {
+        list.sort();
+        list.dedup();
+    }
     Ok(left)
 }
 

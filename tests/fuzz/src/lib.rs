@@ -4,6 +4,7 @@
 
 mod command;
 mod core;
+mod dns;
 mod errors;
 mod files;
 mod fragment;
@@ -19,6 +20,7 @@ mod wire;
 
 pub use command::command;
 pub use core::core;
+pub use dns::dns;
 pub use errors::errors;
 pub use files::files;
 pub use fragment::fragment;
@@ -35,7 +37,7 @@ pub use wire::{packet, wire};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     ("wire", wire),
     ("packet", packet),
     ("offload", offload),
@@ -50,6 +52,7 @@ pub const TARGETS: [Target; 16] = [
     ("http", http),
     ("command", command),
     ("kernel", kernel),
+    ("dns", dns),
     ("core", core),
     ("errors", errors),
 ];

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("setup: BPF build: {}", toolchain.describe());
     println!("setup:   rustc      {}", toolchain.compiler.rustc.display());
     println!("setup:   bpf-linker {}", toolchain.linker.display());
-    for program in ["ip", "ping", "nsenter", "ethtool"] {
+    for program in ["ip", "ping", "nsenter", "ethtool", "dig", "curl"] {
         let place = sh::find(program).map_or("missing".to_owned(), |path| path.display().to_string());
         println!("setup:   {program:<10} {place}");
     }
@@ -76,9 +76,10 @@ pub(crate) fn ensure(needs: Needs, yes: bool) -> Result<()> {
     let net = if needs.net { programs::missing_net() } else { Vec::new() };
     let vm = if needs.vm { programs::missing_vm() } else { Vec::new() };
     let qemu = programs::missing_qemu().filter(|_| needs.vm);
+    let resolved = if needs.net { programs::missing_resolved() } else { Vec::new() };
     let ebpf = needs.ebpf && chosen().is_none();
     let fuzz = if needs.fuzz { fuzzer::missing() } else { Vec::new() };
-    let packages: Vec<&String> = net.iter().chain(&vm).chain(&qemu).collect();
+    let packages: Vec<&String> = net.iter().chain(&vm).chain(&qemu).chain(&resolved).collect();
     if packages.is_empty() && !ebpf && fuzz.is_empty() {
         return Ok(());
     }
@@ -89,6 +90,9 @@ pub(crate) fn ensure(needs: Needs, yes: bool) -> Result<()> {
     }
     if ebpf {
         install_toolchain()?;
+    }
+    if let Err(error) = unpack(&resolved) {
+        println!("setup: the test with systemd-resolved is skipped: {error:#}");
     }
     let emulator = qemu.map_or(Ok(()), |package| install_or_unpack(&[package]));
     if let Err(error) = emulator.and_then(|()| install_programs(&vm)) {
@@ -157,6 +161,18 @@ fn install_programs(packages: &[String]) -> Result<()> {
         println!("setup: apt brings {package} up to date, which others of these need");
     }
     apt::install(packages)
+}
+
+/// Unpacks packages that must not be installed.
+fn unpack(packages: &[String]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !apt::present() {
+        bail!("this machine has no apt");
+    }
+    apt::update();
+    apt::unpack(packages, &toolchain::private())
 }
 
 /// rustup's nightly where rustup has it, Debian's compiler otherwise; then the linker that belongs to it.

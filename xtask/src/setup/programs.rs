@@ -6,7 +6,7 @@ use super::toolchain;
 use crate::sh;
 
 /// For namespaces and devices: a program and its package.
-const NET: [(&str, &str); 12] = [
+const NET: [(&str, &str); 13] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("nsenter", "util-linux"),
@@ -19,10 +19,14 @@ const NET: [(&str, &str); 12] = [
     ("mtr", "mtr-tiny"),
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
+    ("dig", "bind9-dnsutils"),
 ];
 
 /// For other kernels, besides the emulator: the archiver unpacks the modules of newer ones.
 const VM: [(&str, &str); 2] = [("xz", "xz-utils"), ("strip", "binutils")];
+
+/// What the test with systemd-resolved runs. It is unpacked and never installed: its package takes the machine's resolver over.
+const RESOLVED: [&str; 2] = ["systemd-resolved", "libsystemd-shared"];
 
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -39,6 +43,15 @@ pub(crate) fn missing_net() -> Vec<String> {
 /// Packages of the programs for other kernels that this machine lacks.
 pub(crate) fn missing_vm() -> Vec<String> {
     missing(&VM)
+}
+
+/// The packages of systemd-resolved, when neither the machine has it nor the build directory.
+pub(crate) fn missing_resolved() -> Vec<String> {
+    let program = "lib/systemd/systemd-resolved";
+    let usual = ["/", "/usr"].map(std::path::PathBuf::from);
+    let roots = usual.into_iter().chain([toolchain::private(), toolchain::private().join("usr")]);
+    let found = roots.into_iter().any(|root| root.join(program).is_file());
+    if found { Vec::new() } else { RESOLVED.map(str::to_owned).to_vec() }
 }
 
 /// The package of the emulator, when this machine lacks it.

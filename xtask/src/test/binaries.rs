@@ -63,7 +63,7 @@ pub(super) struct How {
 /// When something does not compile.
 pub(super) fn build() -> Result<Vec<Binary>> {
     let mut command = sh::cargo();
-    command.args(["build", "--workspace", "--bins", "--tests", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--workspace", "--lib", "--bins", "--tests", "--message-format=json-render-diagnostics"]);
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{}`", sh::line(&command)))?;
     let mut binaries = Vec::new();

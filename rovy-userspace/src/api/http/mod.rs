@@ -5,6 +5,7 @@ use crate::config::listenable;
 use crate::fc00::firewall::{RuleError, Sender, Service};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
+use crate::names::{Petname, Whom};
 use crate::rate::{RateLimit, TransitLimit};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
@@ -39,7 +40,7 @@ impl Method {
 pub(super) fn method(path: &str) -> Option<Method> {
     Some(match path {
         "/v0/info" | "/v0/listener/list" | "/v0/peer/list" | "/v0/route/list" | "/v0/fc00/status" | "/v0/stats"
-        | "/v0/discovery/list" | "/v0/fc00/ports" | "/v0/handover" => Method::Get,
+        | "/v0/discovery/list" | "/v0/name/list" | "/v0/fc00/ports" | "/v0/handover" => Method::Get,
         "/v0/stop"
         | "/v0/listener/start"
         | "/v0/listener/stop"
@@ -52,6 +53,8 @@ pub(super) fn method(path: &str) -> Option<Method> {
         | "/v0/route/del"
         | "/v0/ping"
         | "/v0/trace"
+        | "/v0/name/add"
+        | "/v0/name/del"
         | "/v0/fc00/start"
         | "/v0/fc00/stop"
         | "/v0/fc00/allow"
@@ -80,7 +83,9 @@ impl Command {
                 format!("/v0/listener/stop?{}{}", escape(address), flag(persist))
             }
             Self::PeerList => "/v0/peer/list".into(),
-            Self::PeerConnect { address, persist } => format!("/v0/peer/connect?{}{}", escape(address), flag(persist)),
+            Self::PeerConnect { address, peer, persist } => {
+                format!("/v0/peer/connect?{}/rovy/{peer}{}", escape(address), flag(persist))
+            }
             Self::PeerDisconnect { peer } => format!("/v0/peer/disconnect?/rovy/{peer}"),
             Self::PeerLimit { peer, limit, persist } => {
                 format!("/v0/peer/limit?peer={peer}&rate={}{}", escape(&TransitLimit(*limit)), flag(persist))
@@ -97,6 +102,9 @@ impl Command {
             Self::RouteDel { peer, route: Some(route) } => format!("/v0/route/del?peer={peer}&route={route}"),
             Self::Ping { peer } => format!("/v0/ping?peer={peer}"),
             Self::Trace { peer, probes } => format!("/v0/trace?peer={peer}&probes={probes}"),
+            Self::NameList => "/v0/name/list".into(),
+            Self::NameAdd { name, peer } => format!("/v0/name/add?name={name}&peer={peer}"),
+            Self::NameDel { name } => format!("/v0/name/del?name={name}"),
             Self::Fc00Start(Fc00Device { ifname, netns, existing }) => {
                 let all = [("ifname", ifname), ("netns", netns), ("existing", existing)];
                 let given = all.iter().filter_map(|(key, v)| v.as_ref().map(|v| format!("{key}={}", escape(v))));
@@ -132,7 +140,10 @@ impl Command {
             "/v0/listener/start" => Self::ListenerStart { address: query.listener()?, persist: query.flag("persist") },
             "/v0/listener/stop" => Self::ListenerStop { address: query.listener()?, persist: query.flag("persist") },
             "/v0/peer/list" => Self::PeerList,
-            "/v0/peer/connect" => Self::PeerConnect { address: query.peer_address()?, persist: query.flag("persist") },
+            "/v0/peer/connect" => {
+                let (address, peer) = query.peer_address()?;
+                Self::PeerConnect { address, peer, persist: query.flag("persist") }
+            }
             "/v0/peer/disconnect" => Self::PeerDisconnect { peer: query.peer()? },
             "/v0/peer/limit" => {
                 Self::PeerLimit { peer: query.peer()?, limit: query.limit()?, persist: query.flag("persist") }
@@ -147,6 +158,9 @@ impl Command {
             "/v0/route/del" => Self::RouteDel { peer: query.peer()?, route: query.route()? },
             "/v0/ping" => Self::Ping { peer: query.peer()? },
             "/v0/trace" => Self::Trace { peer: query.peer()?, probes: query.probes()? },
+            "/v0/name/list" => Self::NameList,
+            "/v0/name/add" => Self::NameAdd { name: query.name()?, peer: query.peer_id()? },
+            "/v0/name/del" => Self::NameDel { name: query.name()? },
             "/v0/fc00/start" => Self::Fc00Start(Fc00Device {
                 ifname: query.ifname()?,
                 netns: query.value("netns"),
@@ -216,10 +230,13 @@ impl Query {
         self.take(|p| p.starts_with(&prefix)).map(|p| p[prefix.len()..].to_owned())
     }
 
+    fn multiaddr_text(&mut self) -> Result<String, Failure> {
+        self.take(|p| p.starts_with('/'))
+            .ok_or_else(|| usage("the multiaddr is missing").with_next("put it behind the `?`, such as ?/ethif/eth0"))
+    }
+
     fn multiaddr(&mut self) -> Result<Multiaddr, Failure> {
-        let text = self.take(|p| p.starts_with('/')).ok_or_else(|| {
-            usage("the multiaddr is missing").with_next("put it behind the `?`, such as ?/ethif/eth0")
-        })?;
+        let text = self.multiaddr_text()?;
         text.parse().map_err(|e: crate::multiaddr::MultiaddrError| usage(e.to_string()))
     }
 
@@ -237,21 +254,29 @@ impl Query {
         if self.0.iter().any(|p| p.starts_with('/')) { self.listener().map(Some) } else { Ok(None) }
     }
 
-    fn peer_address(&mut self) -> Result<Multiaddr, Failure> {
-        let address = self.multiaddr()?;
-        if address.peer().is_none() {
-            return Err(usage(format!("{address}: it does not say which peer is expected there"))
-                .with_next("append /rovy/<PeerID>; `rovy info` shows it on the other node"));
-        }
-        Ok(address)
+    fn peer_address(&mut self) -> Result<(Multiaddr, Whom), Failure> {
+        let text = self.multiaddr_text()?;
+        Whom::at_address(&text).map_err(|why| usage(format!("{}: {why}", shorten(&text))))
     }
 
-    /// `/rovy/<PeerID>` or `peer=<PeerID>`.
-    fn peer(&mut self) -> Result<PeerId, Failure> {
+    /// `/rovy/<PeerID>` or `peer=<PeerID>`, or a name in place of the PeerID.
+    fn peer(&mut self) -> Result<Whom, Failure> {
         let text = self.value("peer").or_else(|| self.take(|p| p.starts_with("/rovy/")));
         let text = text.ok_or_else(|| usage("the peer is missing").with_next("name it as /rovy/<PeerID>"))?;
-        let id = text.strip_prefix("/rovy/").unwrap_or(&text);
-        id.parse().map_err(|e: crate::identity::IdentityError| usage(format!("{}: {e}", shorten(id))))
+        text.parse().map_err(|e: crate::names::WhomError| usage(format!("{}: {e}", shorten(&text))))
+    }
+
+    /// As [`Query::peer`], by its key alone.
+    fn peer_id(&mut self) -> Result<PeerId, Failure> {
+        match self.peer()? {
+            Whom::Id(id) => Ok(id),
+            Whom::Name(name) => Err(usage(format!("{name} is a name; a name stands for a PeerID"))),
+        }
+    }
+
+    fn name(&mut self) -> Result<Petname, Failure> {
+        let text = self.value("name").ok_or_else(|| usage("name= is missing"))?;
+        text.parse().map_err(|e: crate::names::PetnameError| usage(e.to_string()))
     }
 
     /// `route=/rovyrt/..` or `/rovyrt/..`.

@@ -9,29 +9,35 @@ fn failure(path: &str, query: &str) -> Failure {
 
 #[test]
 fn every_command_survives_the_way() {
-    let peer: PeerId = PEER.parse().unwrap();
+    let id: PeerId = PEER.parse().unwrap();
+    let (peer, name): (Whom, Petname) = (id.into(), "alice".parse().unwrap());
     let route: Route = "/rovyrt/04.2a.0113".parse().unwrap();
     let eth: Multiaddr = "/ethif/a%b&c#d".parse().unwrap();
-    let at: Multiaddr = format!("/ip6/2001:db8::1/udp/1312/rovy/{PEER}").parse().unwrap();
+    let at: Multiaddr = "/ip6/2001:db8::1/udp/1312".parse().unwrap();
     let mut commands = vec![
         Command::Info,
         Command::ListenerList,
         Command::PeerList,
-        Command::PeerDisconnect { peer },
+        Command::PeerDisconnect { peer: peer.clone() },
+        Command::PeerDisconnect { peer: Whom::Name(name.clone()) },
+        Command::NameList,
+        Command::NameAdd { name: name.clone(), peer: id },
+        Command::NameDel { name: name.clone() },
         Command::DiscoveryList,
         Command::RouteList,
-        Command::RouteAdd { peer, route: route.clone() },
-        Command::RouteDel { peer, route: None },
-        Command::RouteDel { peer, route: Some(route) },
-        Command::Ping { peer },
-        Command::Trace { peer, probes: 3 },
+        Command::RouteAdd { peer: peer.clone(), route: route.clone() },
+        Command::RouteDel { peer: peer.clone(), route: None },
+        Command::RouteDel { peer: peer.clone(), route: Some(route) },
+        Command::Ping { peer: peer.clone() },
+        Command::Ping { peer: Whom::Name(name.clone()) },
+        Command::Trace { peer: peer.clone(), probes: 3 },
         Command::Fc00Start(Fc00Device::default()),
         Command::Fc00Start(Fc00Device { ifname: Some("r&v%0".into()), ..Fc00Device::default() }),
         Command::Fc00Start(Fc00Device { netns: Some("a=/b&c".into()), existing: Some("7".into()), ifname: None }),
         Command::Fc00Stop,
         Command::Fc00Status,
         Command::Fc00Allow { services: vec![Service::Tcp(80), Service::Udp(0)], from: None },
-        Command::Fc00Allow { services: vec![Service::Tcp(22)], from: Some(Sender::Peer(peer)) },
+        Command::Fc00Allow { services: vec![Service::Tcp(22)], from: Some(Sender::Peer(id)) },
         Command::Fc00Deny { services: vec![Service::Icmp], from: Some(Sender::Address("fc02::1".parse().unwrap())) },
         Command::Fc00Ports,
         Command::Stats,
@@ -46,9 +52,10 @@ fn every_command_survives_the_way() {
         commands.push(Command::ListenerStop { address: eth.clone(), persist: yes });
         commands.push(Command::DiscoverySwitch { listener: None, on: yes });
         commands.push(Command::DiscoverySwitch { listener: Some(eth.clone()), on: yes });
-        commands.push(Command::PeerConnect { address: at.clone(), persist: yes });
-        commands.push(Command::PeerLimit { peer, limit: "10mbit 2000pps".parse().ok(), persist: yes });
-        commands.push(Command::PeerLimit { peer, limit: None, persist: yes });
+        commands.push(Command::PeerConnect { address: at.clone(), peer: peer.clone(), persist: yes });
+        commands.push(Command::PeerConnect { address: eth.clone(), peer: Whom::Name(name.clone()), persist: yes });
+        commands.push(Command::PeerLimit { peer: peer.clone(), limit: "10mbit 2000pps".parse().ok(), persist: yes });
+        commands.push(Command::PeerLimit { peer: peer.clone(), limit: None, persist: yes });
     }
     for command in commands {
         let (used, target) = command.to_http();
@@ -80,9 +87,13 @@ fn bad_queries_are_refused() {
         ("/v0/listener/start", "/dns/a/udp/1", "address of this host"),
         ("/v0/listener/start", "/ethif/a&/ethif/b", "does not belong"),
         ("/v0/listener/start", "/ethif/%ff", "not UTF-8"),
-        ("/v0/peer/connect", "/ip4/192.0.2.1/udp/1", "which peer"),
+        ("/v0/peer/connect", "/ip4/192.0.2.1/udp/1", "append /rovy/<PeerID>"),
         ("/v0/peer/disconnect", "", "peer is missing"),
-        ("/v0/peer/disconnect", "/rovy/abc", "not a PeerID"),
+        ("/v0/peer/disconnect", "/rovy/bafzqai", "not a PeerID"),
+        ("/v0/peer/disconnect", "/rovy/a b", "neither a PeerID nor a name"),
+        ("/v0/name/add", "name=alice&peer=bob", "a name stands for a PeerID"),
+        ("/v0/name/del", "name=b_b", "cannot be a name"),
+        ("/v0/name/del", "", "name= is missing"),
         ("/v0/route/add", &format!("peer={PEER}"), "route= is missing"),
         ("/v0/route/add", &format!("peer={PEER}&route=/rovyrt/0"), "not a slot"),
         ("/v0/ping", "", "peer is missing"),

@@ -21,6 +21,8 @@ const TRIES: u32 = 3;
 const REST_NS: u64 = 5 * SECOND;
 /// How long answers to one probe tell routes.
 const ANSWERS_NS: u64 = 5 * SECOND;
+/// Peers without a session that there may be for another one to be sought.
+const SOUGHT: usize = 32;
 
 enum Stage {
     Asking {
@@ -101,6 +103,26 @@ impl Node {
         self.lookups.0.insert(to, Lookup { probe, stage, packets: vec![packet.to_vec()] });
         self.wake(now.mono_ns + SECOND);
         Ok(())
+    }
+
+    /// A program on this host asked for the address of a peer's key: it is about to talk to it. A way and a session are looked
+    /// for now instead of with its first packet.
+    pub fn seek(&mut self, now: Now, id: PeerId) {
+        let under_way = |p: &super::Peer| !p.idle() || p.again_ns.is_some();
+        let sought = self.peers.values().filter(|p| p.current.is_none() && p.unwanted()).count();
+        let full = self.peers.len() >= self.config.peers && !self.peers.contains_key(&id);
+        let known = id == self.id || self.peers.get(&id).is_some_and(under_way);
+        if known || full || sought >= SOUGHT || self.neighbours().is_empty() {
+            return;
+        }
+        self.peer(id);
+        self.start_handshake(now, id);
+    }
+
+    /// The peer at an address, if it is known.
+    #[must_use]
+    pub fn at(&self, address: Ipv6Addr) -> Option<PeerId> {
+        self.by_address.get(&address).copied()
     }
 
     /// Makes room: forgets a lookup that is over.

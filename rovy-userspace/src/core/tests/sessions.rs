@@ -103,6 +103,30 @@ fn an_inner_source_that_is_not_the_sender_is_refused() {
     assert!(w.arrived.is_empty());
 }
 
+/// The reserved fc00::/64 is each host's own: what goes there ends at the agent, and nothing from there comes in.
+#[test]
+fn addresses_of_services_are_routed_nowhere() {
+    let mut w = World::new(2);
+    w.connect(0, 1);
+    let service = std::net::Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 1);
+    let with = |at: usize, packet: Vec<u8>| {
+        let mut packet = packet;
+        packet[at..at + 16].copy_from_slice(&service.octets());
+        packet
+    };
+    let (to, from) = (with(24, ipv6(w.id(0), w.id(1), 1)), with(8, ipv6(w.id(0), w.id(1), 1)));
+    let (peer, now) = (w.id(1), w.now());
+    for packet in [&to, &from] {
+        w.nodes[0].send_to(now, peer, packet);
+    }
+    w.settle();
+    assert_eq!(w.drops, [DropReason::NotAllowed, DropReason::BadInnerSource]);
+    assert!(w.arrived.is_empty());
+    let mut buf = vec![0; HEADROOM + to.len() + TAILROOM];
+    buf[HEADROOM..HEADROOM + to.len()].copy_from_slice(&to);
+    assert_eq!(w.nodes[0].packet(now, &mut buf, HEADROOM..HEADROOM + to.len()), Err(DropReason::NoRoute));
+}
+
 #[test]
 fn no_update_rewinds_the_nonces_of_data() {
     let mut w = World::new(2);

@@ -27,6 +27,37 @@ fn a_packet_for_an_address_alone_arrives() {
 }
 
 #[test]
+fn a_lookup_of_a_name_finds_the_way_before_the_first_packet() {
+    let mut w = line_of(6);
+    let (b, now) = (w.id(5), w.now());
+    w.nodes[0].seek(now, b);
+    w.settle();
+    assert_eq!((w.state(0, 5), w.path(0, 5)), (PeerState::Connected, vec![0, 1, 2, 3, 4, 5]));
+    let probes = w.nodes[0].probe_counts().own;
+    let now = w.now();
+    w.nodes[0].seek(now, b);
+    assert_eq!(w.nodes[0].probe_counts().own, probes, "it is known by now");
+    assert_eq!(w.nodes[0].at(b.address()), Some(b));
+}
+
+#[test]
+fn lookups_of_names_that_nobody_has_stay_few() {
+    let mut w = line_of(2);
+    let now = w.now();
+    for n in 100..200 {
+        w.nodes[0].seek(now, secret_of(n).peer_id());
+    }
+    let sought = |w: &World| w.nodes[0].peers().filter(|p| p.state == PeerState::Connecting).count();
+    assert_eq!(sought(&w), 32);
+    let own = w.id(0);
+    w.nodes[0].seek(now, own);
+    assert!(w.nodes[0].peers().all(|p| p.id != own));
+    // Whoever connects meanwhile finds room, and what was sought in vain is forgotten.
+    w.pass(200);
+    assert_eq!((sought(&w), w.nodes[0].peers().count()), (0, 1));
+}
+
+#[test]
 fn both_ways_round_a_ring_become_routes() {
     let mut w = ring_of(6);
     w.seek(0, 3);

@@ -1,0 +1,9 @@
+//! Names for nodes: petnames, the file they stand in, and how a peer is named on the command line.
+
+mod file;
+mod petname;
+mod whom;
+
+pub use file::{MOST, Names, NamesError, Warning};
+pub use petname::{DOMAIN, PEER_ID_PREFIX, Petname, PetnameError};
+pub use whom::{Whom, WhomError};
