@@ -48,7 +48,8 @@ impl Web {
                     Link::Eth => format!("/ethif/{interface}"),
                     _ => format!("/ip4/10.78.{net}.{host}/udp/1312"),
                 };
-                let config = configs.entry(at).or_insert_with(|| Config { mode, ..Config::default() });
+                let allow = vec!["/tcp/0".to_owned()];
+                let config = configs.entry(at).or_insert_with(|| Config { mode, allow, ..Config::default() });
                 config.listen.push(listener(host, interface));
                 // Over Ethernet one's own interface leads to the neighbour.
                 let there = if link == Link::Eth { interface } else { peers_interface };
