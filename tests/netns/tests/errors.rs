@@ -193,7 +193,7 @@ fn programs_hear_when_there_is_no_other_route() -> Result<()> {
     let start = Instant::now();
     let told = wait::until("a program at a to be told", DEADLINE, || {
         let error = web.spaces["a"].enter(|| TcpStream::connect_timeout(&to, Duration::from_millis(500)))?.err();
-        Ok(error.filter(|e| e.kind() == std::io::ErrorKind::NetworkUnreachable))
+        Ok(error.filter(|e| e.kind() == std::io::ErrorKind::HostUnreachable))
     })
     .map_err(|e| web.explain(e))?;
     println!("told after {:?}: {told}", start.elapsed());
