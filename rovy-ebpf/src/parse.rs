@@ -163,7 +163,16 @@ fn frame<const N: usize>(packet: &Packet, h: &[u8; N], kind: u32) -> Frame {
         ifindex: packet.ifindex(),
         ..Source::default()
     };
-    Frame { source, header: encap::header_len(kind), available: 0, ecn: 0, sound: false, first: 0, second: 0, message: None }
+    Frame {
+        source,
+        header: encap::header_len(kind),
+        available: 0,
+        ecn: 0,
+        sound: false,
+        first: 0,
+        second: 0,
+        message: None,
+    }
 }
 
 /// Reads the message behind `H` header bytes; `FIRST`, `SECOND` and `ALL` are the ends of its first two words and of what a

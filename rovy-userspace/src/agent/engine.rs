@@ -182,6 +182,8 @@ impl Engine {
                 }
             },
         );
+        let now_ns = clock::mono_ns();
+        dead.iter().chain(&narrow).for_each(|to| self.outbox.doubt(now_ns, *to));
         for to in dead {
             self.mourn(&to);
         }
@@ -386,7 +388,7 @@ impl Engine {
 
     fn transmit(&mut self, to: &Endpoint, message: &[u8]) -> Result<(), DropReason> {
         let ecn = marks(message);
-        if !self.outbox.open {
+        if !self.outbox.takes(clock::mono_ns, to) {
             let sent = self.listeners.send_run(to, ecn, message, message.len());
             return sent.map_err(|(_, e)| drop_reason(&e));
         }

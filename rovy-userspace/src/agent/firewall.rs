@@ -10,6 +10,7 @@ use crate::config;
 use crate::core::{HEADROOM, TAILROOM};
 use crate::fc00::firewall::{Action, Firewall, Rule, Rules, Sender, Service, Verdict, rules, sockets};
 use crate::fc00::packet;
+use crate::names::NodeName;
 
 impl Engine {
     /// Gives a packet out of a session to the host, if the firewall lets it in.
@@ -54,8 +55,13 @@ impl Control {
         &self,
         action: Action,
         services: &[Service],
-        from: Option<Sender>,
+        from: Option<NodeName>,
     ) -> Result<Reply, Failure> {
+        let from = match from {
+            Some(NodeName::Whom(whom)) => Some(Sender::Peer(self.whom(&whom)?)),
+            Some(NodeName::Address(address)) => Some(address),
+            None => None,
+        };
         let list: Vec<Rule> = services.iter().map(|service| Rule { service: *service, from }).collect();
         {
             let mut e = self.engine.borrow_mut();

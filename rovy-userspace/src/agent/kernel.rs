@@ -174,7 +174,8 @@ impl Kernel {
         }
         // Generic XDP transmits like the stack; a native program needs the driver's ndo_xdp_xmit.
         let native = self.attached.values().any(|a| a.mode == Mode::Native);
-        let able = *self.transmit.entry(ifindex).or_insert_with(|| features::can_transmit_redirected(ifindex));
+        let able = features::can_transmit_redirected(ifindex);
+        self.transmit.insert(ifindex, able);
         let known = able == Transmit::Yes || (able == Transmit::Unknown && self.attached.contains_key(&ifindex));
         if native && !known {
             return Err(format!("{ifname} cannot transmit redirected frames"));

@@ -11,6 +11,9 @@ const COUNT: usize = 64;
 const BYTES: usize = 65_507;
 /// Bytes that wait at most.
 const ALL: usize = 4 * BYTES;
+/// Endpoints in doubt at one time, and for how long.
+const DOUBTFUL: usize = 64;
+const DOUBT_NS: u64 = 1_000_000_000;
 
 /// Messages of one size to one endpoint; the last may be shorter.
 #[derive(Debug)]
@@ -44,9 +47,26 @@ pub(super) struct Outbox {
     pub(super) open: bool,
     bytes: Vec<u8>,
     runs: Vec<Run>,
+    /// Endpoints that something did not get to, until when.
+    doubtful: Vec<(Endpoint, u64)>,
 }
 
 impl Outbox {
+    /// Something did not get to this endpoint: for a while its messages wait no more, so that whoever sends one learns what
+    /// becomes of it, and can tell whom it came from.
+    pub(super) fn doubt(&mut self, now_ns: u64, to: Endpoint) {
+        self.doubtful.retain(|(at, until)| *at != to && *until > now_ns);
+        if self.doubtful.len() < DOUBTFUL {
+            self.doubtful.push((to, now_ns + DOUBT_NS));
+        }
+    }
+
+    /// Whether messages to an endpoint wait for the end of the turn.
+    pub(super) fn takes(&self, now_ns: impl FnOnce() -> u64, to: &Endpoint) -> bool {
+        let doubt = self.doubtful.iter().find(|(at, _)| at == to);
+        self.open && doubt.is_none_or(|(_, until)| *until <= now_ns())
+    }
+
     /// Appends a message behind those that wait. Messages to one endpoint stay in order.
     pub(super) fn push(&mut self, to: &Endpoint, ecn: u8, message: &[u8]) {
         let start = self.bytes.len();
@@ -108,6 +128,19 @@ mod tests {
         };
         outbox.flush(send, |_, _, _| unreachable!());
         all
+    }
+
+    #[test]
+    fn what_may_not_arrive_does_not_wait() {
+        let mut outbox = Outbox { open: true, ..Outbox::default() };
+        outbox.doubt(5, to(1));
+        assert!(!outbox.takes(|| 6, &to(1)) && outbox.takes(|| 6, &to(2)) && outbox.takes(|| 6 + DOUBT_NS, &to(1)));
+        for port in 0..1000 {
+            outbox.doubt(7, to(port));
+        }
+        assert_eq!(outbox.doubtful.len(), DOUBTFUL);
+        outbox.open = false;
+        assert!(!outbox.takes(|| 6, &to(2)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::engine::Shared;
+use super::engine::{Engine, Shared};
 use crate::fc00::resolver::{resolved_runs, settings, tell_resolved};
 
 /// How often the device is looked at.
@@ -19,10 +19,8 @@ pub(super) async fn keep(engine: Shared) {
     let mut told = None;
     let mut next = Instant::now();
     loop {
-        let e = engine.borrow();
         // systemd-resolved knows the devices of its own network namespace.
-        let device = e.host.device().filter(|d| d.netns.is_none()).map(|d| (d.name.to_owned(), d.table));
-        drop(e);
+        let device = here(&engine.borrow());
         if device.is_none() {
             told = None;
             next = Instant::now();
@@ -42,6 +40,11 @@ pub(super) async fn keep(engine: Shared) {
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Name and table of the device, where it is in the agent's network namespace.
+fn here(engine: &Engine) -> Option<(String, Option<u32>)> {
+    engine.host.device().filter(|d| d.netns.is_none()).map(|d| (d.name.to_owned(), d.table))
 }
 
 async fn tell(ifname: &str) {

@@ -1,10 +1,10 @@
 use super::types::{
     Discovery, Echo, Fc00Status, Info, Listener, NameInfo, Peer, Ports, RouteInfo, Stats, Trace, Wants,
 };
-use crate::fc00::firewall::{Sender, Service};
+use crate::fc00::firewall::Service;
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
-use crate::names::{Petname, Whom};
+use crate::names::{NodeName, Petname, Whom};
 use crate::rate::RateLimit;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -122,14 +122,14 @@ pub enum Command {
         /// Which.
         services: Vec<Service>,
         /// From this node only; from everybody when absent.
-        from: Option<Sender>,
+        from: Option<NodeName>,
     },
     /// Let services in no more, now and after a restart.
     Fc00Deny {
         /// Which.
         services: Vec<Service>,
         /// From this node only; from everybody when absent.
-        from: Option<Sender>,
+        from: Option<NodeName>,
     },
     /// What comes in from the network.
     Fc00Ports,

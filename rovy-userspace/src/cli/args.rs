@@ -1,9 +1,9 @@
 use crate::api::{Command, Fc00Device};
 use crate::config::{XdpMode, listenable};
-use crate::fc00::firewall::{Sender, Service};
+use crate::fc00::firewall::Service;
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
-use crate::names::{Petname, Whom};
+use crate::names::{NodeName, Petname, Whom};
 use crate::rate::TransitLimit;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -338,9 +338,9 @@ pub(super) struct Ports {
     /// /tcp/PORT, /udp/PORT or /icmp
     #[arg(required = true, value_name = "SERVICE")]
     pub(super) services: Vec<Service>,
-    /// Only from this node: a PeerID, or its address
+    /// Only from this node: a PeerID, a name, or its address
     #[arg(long, value_name = "NODE")]
-    pub(super) from: Option<Sender>,
+    pub(super) from: Option<NodeName>,
 }
 
 impl From<Question> for Command {
@@ -446,7 +446,7 @@ mod tests {
         );
         let services = vec![Service::Tcp(80), Service::Udp(0)];
         assert_eq!(ask("rovy fc00 allow /tcp/80 /udp/0"), Command::Fc00Allow { services, from: None });
-        let from = Some(Sender::Address("fc02::1".parse().unwrap()));
+        let from = Some("fc02::1".parse().unwrap());
         assert_eq!(
             ask("rovy fc00 deny /icmp --from fc02::1"),
             Command::Fc00Deny { services: vec![Service::Icmp], from }

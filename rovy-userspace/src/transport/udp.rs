@@ -155,7 +155,11 @@ impl UdpSocket {
         }
         let src_ip = from.filter(|f| f.is_ipv6() == to.is_ipv6() && !f.is_unspecified());
         let ecn = EcnCodepoint::from_bits(ecn);
-        if all > 1 && self.splits.load(Ordering::Relaxed) && self.state.max_gso_segments() >= all {
+        if all == 1 {
+            let transmit = Transmit { destination: to, ecn, contents: bytes, segment_size: None, src_ip };
+            return self.try_send(&transmit).map_err(|e| (1, e));
+        }
+        if self.splits.load(Ordering::Relaxed) && self.state.max_gso_segments() >= all {
             let transmit = Transmit { destination: to, ecn, contents: bytes, segment_size: Some(size), src_ip };
             match self.try_send(&transmit) {
                 // A way narrower than the messages, or a device that cannot: each by itself tells.

@@ -18,6 +18,7 @@
 use crate::agent::{DEADLINE, Peer, binary};
 use crate::{Agent, Config, Namespace, device, ping, stream, wait};
 use anyhow::Result;
+use rovy_userspace::api::Stats;
 use rovy_userspace::identity::PeerId;
 use std::fmt;
 use std::path::Path;
@@ -189,6 +190,16 @@ impl Line {
         self.a.start()?;
         self.b.start()?;
         self.connect()
+    }
+
+    /// Waits until r's kernel sends on both links by itself: a veth transmits redirected frames once its peer has XDP, which the
+    /// agent finds out within a second.
+    ///
+    /// # Errors
+    /// When it does not come about in time.
+    pub fn sends_in_kernel(&self) -> Result<()> {
+        let all = |s: &Stats| s.links.iter().all(|l| l.redirect);
+        self.r.wait_stats("r's kernel to send on both links", DEADLINE, all).map(drop)
     }
 
     /// Waits for the sessions, routes between the ends, and waits until a ping gets through.

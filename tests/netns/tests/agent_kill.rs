@@ -26,6 +26,7 @@ fn pins(line: &Line) -> Vec<PathBuf> {
 fn survives(link: Link, mode: Mode) -> Result<()> {
     let mut line = Line::new(link, mode)?;
     line.start()?;
+    line.sends_in_kernel()?;
     let ready = line.r.stats()?.transit;
     let ping = Ping::start(&line.ns_a, line.b.address(), INTERVAL, 56)?;
     wait::until("pings", DEADLINE, || Ok((ping.mark() >= 20).then_some(())))?;
@@ -89,6 +90,7 @@ fn a_stopped_agent_leaves_transit_when_asked_to() -> Result<()> {
     rovy_netns::root_only!();
     let mut line = Line::new(Link::Eth, Mode::Native)?;
     line.start()?;
+    line.sends_in_kernel()?;
     let stopped = line.r.cli(&["stop", "--keep-transit"])?;
     ensure!(stopped.status.success(), "rovy stop --keep-transit: {stopped:?}");
     wait::until("r's agent to end", DEADLINE, || line.r.ended())?;

@@ -48,7 +48,8 @@ impl Web {
                     Link::Eth => format!("/ethif/{interface}"),
                     _ => format!("/ip4/10.78.{net}.{host}/udp/1312"),
                 };
-                let config = configs.entry(at).or_insert_with(|| Config { mode, ..Config::default() });
+                let allow = vec!["/tcp/0".to_owned()];
+                let config = configs.entry(at).or_insert_with(|| Config { mode, allow, ..Config::default() });
                 config.listen.push(listener(host, interface));
                 // Over Ethernet one's own interface leads to the neighbour.
                 let there = if link == Link::Eth { interface } else { peers_interface };
@@ -192,7 +193,7 @@ fn programs_hear_when_there_is_no_other_route() -> Result<()> {
     let start = Instant::now();
     let told = wait::until("a program at a to be told", DEADLINE, || {
         let error = web.spaces["a"].enter(|| TcpStream::connect_timeout(&to, Duration::from_millis(500)))?.err();
-        Ok(error.filter(|e| e.kind() == std::io::ErrorKind::NetworkUnreachable))
+        Ok(error.filter(|e| e.kind() == std::io::ErrorKind::HostUnreachable))
     })
     .map_err(|e| web.explain(e))?;
     println!("told after {:?}: {told}", start.elapsed());

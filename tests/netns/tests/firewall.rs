@@ -211,6 +211,14 @@ fn wrong_rules_are_refused_and_say_why() -> Result<()> {
     let allowed = agent.cli(&["fc00", "allow", "/tcp/80"])?;
     ensure!(allowed.status.success(), "{allowed:?}");
     ensure!(std::fs::read_to_string(agent.dir().join("config.toml"))?.contains("allow = ['/tcp/80']"));
+    // A rule for a name is one for whom the name is of now.
+    let known = "bafzqaid26tco5uc5y22nhd6xuglvbmij5yx6iok7pzrgzf3mz3m6mellee";
+    let unknown = agent.cli(&["fc00", "allow", "/tcp/81", "--from", "alice"])?;
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    ensure!(unknown.status.code() == Some(1) && said.contains("alice"), "{unknown:?}");
+    ensure!(agent.cli(&["name", "add", "alice", known])?.status.success());
+    ensure!(agent.cli(&["fc00", "allow", "/tcp/81", "--from", "alice"])?.status.success());
+    ensure!(std::fs::read_to_string(agent.dir().join("config.toml"))?.contains(&format!("/tcp/81/rovy/{known}")));
     // What cannot be written holds all the same, and is said.
     std::fs::write(agent.dir().join("config.toml"), "[fc00]\nallow = 7\n")?;
     let unwritten = agent.cli(&["fc00", "deny", "/icmp"])?;

@@ -102,7 +102,7 @@ fn links_of_a_former_agent_obey_the_new_configuration() -> Result<()> {
     rovy_netns::root_only!();
     let mut line = Line::new(Link::Udp4, Mode::Native)?;
     line.start()?;
-    line.r.wait_stats("r's kernel to send on both links", DEADLINE, |s| s.links.iter().all(|l| l.redirect))?;
+    line.sends_in_kernel()?;
     line.r.leave()?;
     let id = format!("id = \"{}\"", line.a.peer_id());
     // With a key that a does not have, no new session takes the place of the old links.

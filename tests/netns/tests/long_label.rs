@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use rovy_netns::agent::{DEADLINE, Peer, binary};
 use rovy_netns::line::{TUN, route};
 use rovy_netns::ping::Ping;
-use rovy_netns::stream::Stream;
+use rovy_netns::stream::{self, Stream};
 use rovy_netns::{Agent, Config, Mode, Namespace, device, ping, wait};
 use std::time::Duration;
 
@@ -32,7 +32,8 @@ impl Hosts {
         let spaces = NAMES.iter().map(|n| Namespace::new(n)).collect::<Result<Vec<_>>>()?;
         let agents = NAMES.iter().zip(&spaces).map(|(name, ns)| Agent::with_binary(&binary()?, ns, name));
         let mut agents = agents.collect::<Result<Vec<_>>>()?;
-        let mut configs = vec![Config { mode, ..Config::default() }; NAMES.len()];
+        let allow = vec![stream::SERVICE.to_owned()];
+        let mut configs = vec![Config { mode, allow, ..Config::default() }; NAMES.len()];
         for at in [0, 4] {
             configs[at].tun = Some(TUN.into());
         }

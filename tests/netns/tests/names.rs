@@ -267,6 +267,18 @@ fn programs_reach_a_peer_by_its_name() -> Result<()> {
     ensure!(switch.read(&line.ns_a, "curl -s -m 30 --retry 3 http://bob.rovy/")? == "hello\n");
     server.join().ok().context("the server panicked")??;
 
+    // Each hop by its name: that of the router follows from its key.
+    let router = line.r.peer_id();
+    for program in ["traceroute -6 -I -q 1 -w 2 bob.rovy", "mtr -6 --report --report-wide -c 2 bob.rovy"] {
+        wait::until(program, DEADLINE, || {
+            let hops = switch.read(&line.ns_a, program)?;
+            let (first, last) = (format!("{router}.rovy"), "bob.rovy");
+            let found = hops.find(&first).is_some_and(|at| hops[at..].contains(last));
+            Ok(found.then_some(()))
+        })
+        .map_err(|e| line.r.explain(line.a.explain(e)))?;
+    }
+
     // And the command line, wherever it takes a peer.
     for args in [&["ping", "bob", "-c", "1"][..], &["trace", "Bob.rovy"], &["peer", "disconnect", "bob"]] {
         let output = line.a.cli(args)?;

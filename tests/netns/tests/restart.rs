@@ -53,8 +53,7 @@ fn without_loss(line: &mut Line, load: &Ping, what: &str, end: impl FnOnce(&mut 
 fn restarts(link: Link, mode: Mode) -> Result<()> {
     let mut line = Line::new(link, mode)?;
     line.start()?;
-    // A veth transmits redirected frames once its peer has XDP, which the agent finds out within a second.
-    line.r.wait_stats("r's kernel to send on both links", DEADLINE, |s| s.links.iter().all(|l| l.redirect))?;
+    line.sends_in_kernel()?;
     let load = Ping::start(&line.ns_a, line.b.address(), INTERVAL, 56)?;
     let stream = Stream::start(&line.ns_a, &line.ns_b, line.b.address(), 5201)?;
     stream.limit(Some(BYTES_S));

@@ -106,8 +106,8 @@ fn what_a_user_is_told_by_ping_and_trace() -> Result<()> {
         ensure!(said.contains("no peer") && said.contains("next: rovy peer list"), "{said}");
         let (_, said) = says(&[command, &nowhere.to_string()], 1)?;
         ensure!(said.contains("no route to") && said.contains("next: rovy route list"), "{said}");
-        let (_, said) = says(&[command, "nobody"], 2)?;
-        ensure!(said.contains("nobody"), "{said}");
+        let (_, said) = says(&[command, "nobody"], 1)?;
+        ensure!(said.contains("no peer has the name nobody") && said.contains("next: rovy name list"), "{said}");
     }
     Ok(())
 }

@@ -2,10 +2,10 @@
 
 use super::{Command, Failure, FailureKind, Fc00Device};
 use crate::config::listenable;
-use crate::fc00::firewall::{RuleError, Sender, Service};
+use crate::fc00::firewall::{RuleError, Service};
 use crate::identity::PeerId;
 use crate::multiaddr::{Multiaddr, Route};
-use crate::names::{Petname, Whom};
+use crate::names::{NodeName, Petname, Whom};
 use crate::rate::{RateLimit, TransitLimit};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
@@ -112,8 +112,8 @@ impl Command {
             }
             Self::Fc00Stop => "/v0/fc00/stop".into(),
             Self::Fc00Status => "/v0/fc00/status".into(),
-            Self::Fc00Allow { services, from } => format!("/v0/fc00/allow?{}", firewall(services, *from)),
-            Self::Fc00Deny { services, from } => format!("/v0/fc00/deny?{}", firewall(services, *from)),
+            Self::Fc00Allow { services, from } => format!("/v0/fc00/allow?{}", firewall(services, from.as_ref())),
+            Self::Fc00Deny { services, from } => format!("/v0/fc00/deny?{}", firewall(services, from.as_ref())),
             Self::Fc00Ports => "/v0/fc00/ports".into(),
             Self::Stats => "/v0/stats".into(),
             Self::Wants => "/v0/handover".into(),
@@ -189,7 +189,7 @@ fn joined(path: &str, query: &[String]) -> String {
 }
 
 /// `/tcp/80&/tcp/443&from=/rovy/PEERID`.
-fn firewall(services: &[Service], from: Option<Sender>) -> String {
+fn firewall(services: &[Service], from: Option<&NodeName>) -> String {
     let services: Vec<String> = services.iter().map(ToString::to_string).collect();
     services.join("&") + &from.map(|f| format!("&from={f}")).unwrap_or_default()
 }
@@ -316,8 +316,8 @@ impl Query {
         texts.iter().map(|t| t.parse().map_err(|e: RuleError| usage(e.to_string()))).collect()
     }
 
-    /// `from=PEERID`, `from=/rovy/PEERID` or `from=ADDRESS`.
-    fn sender(&mut self) -> Result<Option<Sender>, Failure> {
+    /// `from=PEERID`, `from=NAME` or `from=ADDRESS`.
+    fn sender(&mut self) -> Result<Option<NodeName>, Failure> {
         let text = self.value("from");
         text.map(|t| t.parse().map_err(|e: RuleError| usage(e.to_string()))).transpose()
     }

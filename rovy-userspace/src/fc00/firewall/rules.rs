@@ -29,6 +29,14 @@ pub enum Service {
 #[error("{0}")]
 pub struct RuleError(String);
 
+impl RuleError {
+    /// What is wrong with a text.
+    #[must_use]
+    pub fn about(text: &str, why: &str) -> Self {
+        Self(format!("{}: {why}", shorten(text)))
+    }
+}
+
 fn shorten(text: &str) -> String {
     text.chars().take(80).collect()
 }
