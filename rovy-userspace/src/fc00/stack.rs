@@ -22,7 +22,7 @@ pub const QUESTION_MAX: usize = 2048;
 /// Bytes that a connection holds of answers.
 const SEND: usize = 16 << 10;
 /// Packets that wait for the host. What finds no room is sent again, or asked again.
-const OUTGOING: usize = 64;
+pub const OUTGOING: usize = 64;
 /// A connection on which nothing came for so long ends; ns.
 const IDLE_NS: u64 = 10_000_000_000;
 /// Bytes of the length in front of a message in a stream.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arbitrary::{Result, Unstructured};
 use rovy_common::wire::{Control, ErrorKind, ErrorMessage, Header, MessageType, QUOTE, control};
 use rovy_userspace::core::{
-    Action, HEADROOM, Hops, LEAST_FIT, Node, Now, Origin, Path, RouteState, TAILROOM, error_check,
+    Action, HEADROOM, Hops, LEAST_FIT, Node, Now, Origin, Path, RouteState, Sent, TAILROOM, error_check,
 };
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U64};
@@ -18,8 +18,8 @@ const STEPS: usize = 16;
 /// The rest of a's route to b, and of b's to a.
 const THERE: u8 = 5;
 const BACK: u8 = 9;
-/// Bytes of the packet behind its header.
-const PAYLOAD: usize = 1300;
+/// Bytes of the packet behind its header: it fits what a first link takes.
+const PAYLOAD: usize = 1200;
 
 /// a, its neighbour r, and b behind r.
 struct World {
@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// How a packet of a's to b starts in transit.
+    /// How a packet of a's to b, or its first piece, starts in transit. `None` when a knows no way to b any more.
     fn sent(&mut self) -> Option<[u8; QUOTE]> {
         let mut packet = vec![0; 40 + PAYLOAD];
         packet[0] = 0x60;
@@ -91,8 +91,10 @@ impl World {
         let range = HEADROOM..buf.len();
         buf.resize(range.end + TAILROOM, 0);
         let now = self.now();
-        let out = self.a.packet(now, &mut buf, range).ok()??;
-        buf.get(out.message)?.first_chunk().copied()
+        let whole = self.a.packet(now, &mut buf, range).ok()?.map(|out| Sent { buf, out });
+        let pieces: Vec<Sent> = std::iter::from_fn(|| self.a.piece()).collect();
+        let first = whole.or_else(|| pieces.into_iter().next())?;
+        first.buf.get(first.out.message)?.first_chunk().copied()
     }
 
     fn state(&self) -> Option<RouteState> {
@@ -103,6 +105,7 @@ impl World {
 /// Runs a sequence of errors.
 pub fn errors(data: &[u8]) {
     let Some(mut world) = World::new() else { unreachable!("two handshakes are made") };
+    assert!(world.sent().is_some(), "the target cannot play its part");
     let mut input = Unstructured::new(data);
     for _ in 0..STEPS {
         if input.is_empty() || step(&mut world, &mut input).is_err() {
