@@ -182,8 +182,9 @@ impl Engine {
                 }
             },
         );
-        let now_ns = clock::mono_ns();
-        dead.iter().chain(&narrow).for_each(|to| self.outbox.doubt(now_ns, *to));
+        for to in dead.iter().chain(&narrow) {
+            self.outbox.doubt(clock::mono_ns(), *to);
+        }
         for to in dead {
             self.mourn(&to);
         }
